@@ -1,0 +1,37 @@
+# Every target runs from a clean clone as root on Debian 12 with a Rust toolchain.
+
+# Where `make demo` puts the starter app; remove the folder to start over.
+DEMO ?= target/demo
+
+.PHONY: demo test lint build agent host clean
+
+# Init, bake and rehearse the starter app: a repository becomes a drained instance.
+demo: host build
+	tests/host/demo $(DEMO)
+
+# Every test, whole-program stories included (about 20 minutes from nothing, 5 when built).
+test: host agent
+	cargo build -p kiln
+	. target/host/env && cargo test --workspace --no-fail-fast
+
+# Format, clippy (warnings are errors) and the documentation build.
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# The two programs as they are released: target/release/kiln, target/shipped/kiln-agent.
+build: agent
+	cargo build --release -p kiln
+
+# The agent as images carry it: smallest code, one codegen unit, fat LTO.
+agent:
+	cargo build --profile shipped -p kiln-agent
+
+# The Debian packages that bakes, rehearsals and their tests call; names them before it installs any.
+host:
+	tests/host/prepare
+
+# Everything built here; the layer cache (~/.cache/kiln) stays.
+clean:
+	cargo clean

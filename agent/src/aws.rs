@@ -1,0 +1,174 @@
+//! The AWS SDK's clients, built when the first call is due: an instance in steady state makes none but metrics.
+//!
+//! One retry layer, the SDK's: three attempts with jitter, each within [`ATTEMPT_BOUND`]. What waits longer than that
+//! (a hook, a drain) asks again itself, by reading the state.
+
+use crate::imds::{self, Imds};
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// Bounds one attempt: an API that has not answered by then has lost the request.
+const ATTEMPT_BOUND: Duration = Duration::from_secs(5);
+/// Bounds one call with its retries, so that a drain sees its deadline in time.
+const CALL_BOUND: Duration = Duration::from_secs(15);
+/// Bounds the wait for the region from the metadata service; the caller comes again.
+const REGION_BOUND: Duration = Duration::from_secs(5);
+
+/// The clients.
+#[derive(Debug)]
+pub struct Aws {
+    imds: Arc<Imds>,
+    config: OnceCell<SdkConfig>,
+}
+
+/// Why a call failed, as far as anyone decides by it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The service refused; `code` is its own word.
+    #[error("failed to call {call}: {code}: {message}")]
+    Refused {
+        /// The operation.
+        call: &'static str,
+        /// The service's error code.
+        code: String,
+        /// The service's message.
+        message: String,
+    },
+    /// No answer, or no credentials.
+    #[error("failed to call {call}: {reason}")]
+    Unreachable {
+        /// The operation.
+        call: &'static str,
+        /// What the SDK says.
+        reason: String,
+    },
+    /// The region or the instance is unknown as yet.
+    #[error(transparent)]
+    Imds(#[from] imds::Error),
+}
+
+impl Error {
+    /// Sorts an SDK error.
+    pub fn new<E>(call: &'static str, error: &E) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error,
+    {
+        match error.code() {
+            Some(code) => Self::Refused {
+                call,
+                code: code.to_owned(),
+                message: error.message().unwrap_or_default().to_owned(),
+            },
+            None => Self::Unreachable {
+                call,
+                reason: chain(error),
+            },
+        }
+    }
+
+    /// Whether IAM says no.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code.starts_with("AccessDenied") || code.starts_with("Unauthorized"))
+    }
+
+    /// Whether the service answered with this code.
+    pub fn is(&self, wanted: &str) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == wanted)
+    }
+
+    /// Whether the service found the request itself wrong, so that sending it again is no use.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Refused { code, .. }
+            if code.starts_with("Invalid") || code.starts_with("Missing") || code == "ValidationError")
+    }
+}
+
+impl Aws {
+    /// Clients for the region and credentials of this instance.
+    pub fn new(imds: Arc<Imds>) -> Self {
+        Self {
+            imds,
+            config: OnceCell::new(),
+        }
+    }
+
+    /// Clients with a given configuration.
+    pub fn with_config(imds: Arc<Imds>, config: SdkConfig) -> Self {
+        Self {
+            imds,
+            config: OnceCell::new_with(Some(config)),
+        }
+    }
+
+    /// EC2 Auto Scaling.
+    pub async fn autoscaling(&self) -> Result<aws_sdk_autoscaling::Client, imds::Error> {
+        Ok(aws_sdk_autoscaling::Client::new(self.config().await?))
+    }
+
+    /// Elastic Load Balancing, version 2.
+    pub async fn elbv2(&self) -> Result<aws_sdk_elasticloadbalancingv2::Client, imds::Error> {
+        Ok(aws_sdk_elasticloadbalancingv2::Client::new(self.config().await?))
+    }
+
+    /// `CloudWatch`.
+    pub async fn cloudwatch(&self) -> Result<aws_sdk_cloudwatch::Client, imds::Error> {
+        Ok(aws_sdk_cloudwatch::Client::new(self.config().await?))
+    }
+
+    async fn config(&self) -> Result<&SdkConfig, imds::Error> {
+        self.config
+            .get_or_try_init(|| async {
+                let region = match region_of_environment() {
+                    Some(region) => region,
+                    None => self.imds.get_patiently("placement/region", REGION_BOUND).await?,
+                };
+                Ok(load(region).await)
+            })
+            .await
+    }
+}
+
+/// The error and what caused it, as messages only: the SDK's own rendering shows whole responses, tokens included,
+/// and with their dates no two are alike.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        // Wrappers often repeat what they wrap.
+        if texts.last().is_none_or(|last| !last.ends_with(&text)) {
+            texts.push(text);
+        }
+        next = error.source();
+    }
+    texts.join(": ")
+}
+
+fn region_of_environment() -> Option<String> {
+    ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|region| !region.is_empty()))
+}
+
+async fn load(region: String) -> SdkConfig {
+    // No proxy unless asked for in code: requests to the metadata service must never meet one.
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let bounds = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(ATTEMPT_BOUND)
+        .operation_timeout(CALL_BOUND)
+        .build();
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(Region::new(region))
+        .http_client(http)
+        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .timeout_config(bounds)
+        .load()
+        .await
+}

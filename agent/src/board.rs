@@ -1,0 +1,243 @@
+//! What is known, in memory: written by the steps, read by `/readyz`, `/status` and `/metrics`.
+
+use crate::lifecycle::{Failure, Hook, HookStep, Lifecycle, Notice, Phase};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Entries kept of the timeline: a whole life has about twenty.
+const TIMELINE: usize = 64;
+
+/// The document behind `/status` and `kiln-agent status`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// The instance, once the metadata service has answered.
+    pub instance_id: Option<String>,
+    /// The Auto Scaling group, once it was asked for.
+    pub group: Option<String>,
+    /// The phase.
+    pub phase: Phase,
+    /// Seconds spent in it.
+    pub phase_seconds: u64,
+    /// What `/readyz` answers.
+    pub ready: bool,
+    /// Why it answers so, in a few words.
+    pub reason: String,
+    /// What kept the instance from serving.
+    pub failure: Option<Failure>,
+    /// The failure in words.
+    pub failure_detail: Option<String>,
+    /// Seconds until the drain ends at the latest.
+    pub deadline_seconds: Option<u64>,
+    /// The hooks, `launch` and `terminate`.
+    pub hooks: BTreeMap<String, HookStep>,
+    /// The notices heard.
+    pub notices: Vec<Notice>,
+    /// The target lifecycle state last read.
+    pub target_state: Option<String>,
+    /// The instance's rows in its target groups, as last read by a drain.
+    pub targets: Vec<TargetRow>,
+    /// Connections with work in flight, as last counted by a drain.
+    pub connections: Option<usize>,
+    /// The health checks.
+    pub checks: Vec<CheckRow>,
+    /// The metrics' backlog.
+    pub metrics: MetricsRow,
+    /// The last error of each part that has one at present.
+    pub errors: BTreeMap<String, String>,
+    /// What happened, oldest first.
+    pub timeline: VecDeque<Entry>,
+}
+
+/// One line of the timeline.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    /// Wall time, RFC 3339.
+    pub at: String,
+    /// What happened.
+    pub what: String,
+}
+
+/// One row of a target group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRow {
+    /// ARN of the group.
+    pub group: String,
+    /// The target: an instance id or an address.
+    pub id: String,
+    /// The port.
+    pub port: Option<i32>,
+    /// The zone, where the row has one.
+    pub zone: Option<String>,
+    /// ELB's state of it.
+    pub state: String,
+}
+
+/// One health check.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckRow {
+    /// Its name.
+    pub name: String,
+    /// By its thresholds; `None` until they were reached.
+    pub healthy: Option<bool>,
+    /// What the last failure said, while it fails.
+    pub error: Option<String>,
+    /// How long the last answer took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// The metrics' state.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct MetricsRow {
+    /// Shares of the last sample, in percent of all CPUs.
+    pub cpu: Cpu,
+    /// Datums waiting.
+    pub backlog: usize,
+    /// Datums sent.
+    pub sent: u64,
+    /// Datums dropped: refused, or too old for the buffer.
+    pub dropped: u64,
+}
+
+/// How the CPUs spent their time, in percent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// Everything but idle and iowait.
+    pub utilization: f64,
+    /// User code, niced included.
+    pub user: f64,
+    /// The kernel, interrupts included.
+    pub system: f64,
+    /// Idle while a disk was waited for.
+    pub iowait: f64,
+    /// Wanted, and given to another guest.
+    pub steal: f64,
+}
+
+/// The shared board.
+#[derive(Debug, Clone)]
+pub struct Board(Arc<Mutex<Status>>);
+
+impl Board {
+    /// A board that knows nothing yet.
+    pub fn new(life: &Lifecycle) -> Self {
+        let board = Self(Arc::new(Mutex::new(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance_id: None,
+            group: None,
+            phase: life.phase(),
+            phase_seconds: 0,
+            ready: false,
+            reason: String::new(),
+            failure: None,
+            failure_detail: None,
+            deadline_seconds: None,
+            hooks: BTreeMap::new(),
+            notices: Vec::new(),
+            target_state: None,
+            targets: Vec::new(),
+            connections: None,
+            checks: Vec::new(),
+            metrics: MetricsRow::default(),
+            errors: BTreeMap::new(),
+            timeline: VecDeque::new(),
+        })));
+        board.record(life, life.since());
+        board
+    }
+
+    /// The status, to read or to write; held for a moment only, never across an `await`.
+    pub fn lock(&self) -> MutexGuard<'_, Status> {
+        // Plain data: a writer that panicked left nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy.
+    pub fn snapshot(&self) -> Status {
+        self.lock().clone()
+    }
+
+    /// Takes over what the lifecycle says.
+    pub fn record(&self, life: &Lifecycle, now: crate::clock::Moment) {
+        let mut status = self.lock();
+        status.phase = life.phase();
+        status.phase_seconds = now.since(life.since()).as_secs();
+        status.ready = life.ready();
+        status.failure = life.failure();
+        let running = if life.phase() == Phase::Draining {
+            life.deadline()
+        } else {
+            None
+        };
+        status.deadline_seconds = running.map(|deadline| deadline.since(now).as_secs());
+        status.notices = life.notices().to_vec();
+        for hook in [Hook::Launch, Hook::Terminate] {
+            status.hooks.insert(hook.name().to_owned(), life.hook(hook));
+        }
+        status.reason = status.why();
+    }
+
+    /// Notes that something happened.
+    pub fn note(&self, what: impl Into<String>) {
+        let mut status = self.lock();
+        if status.timeline.len() == TIMELINE {
+            status.timeline.pop_front();
+        }
+        status.timeline.push_back(Entry {
+            at: crate::clock::wall_time(),
+            what: what.into(),
+        });
+    }
+
+    /// Sets or clears the error of one part; says whether it is another than before, so that it is logged once.
+    pub fn error(&self, part: &str, error: Option<&str>) -> bool {
+        let mut status = self.lock();
+        match error {
+            None => status.errors.remove(part).is_some(),
+            Some(text) => status.errors.insert(part.to_owned(), text.to_owned()).as_deref() != Some(text),
+        }
+    }
+}
+
+impl Status {
+    /// Why the instance is ready or not, in words for a person.
+    fn why(&self) -> String {
+        let detail = self.failure_detail.as_deref();
+        match (self.failure, self.phase) {
+            (Some(Failure::Bootstrap), _) if !self.phase.is_leaving() => {
+                format!("bootstrap failed: {}", detail.unwrap_or("it did not end in time"))
+            }
+            (Some(Failure::Readiness), _) if !self.phase.is_leaving() => {
+                format!("launch failed: not ready in time: {}", self.failing_checks())
+            }
+            (_, Phase::Bootstrapping) => "user data has not run to its end".to_owned(),
+            (_, Phase::Warming) => format!("waiting for checks: {}", self.failing_checks()),
+            (_, Phase::Serving) if self.ready => "serving".to_owned(),
+            (_, Phase::Serving) => format!("checks fail: {}", self.failing_checks()),
+            (_, Phase::Draining) => format!("draining: {}", self.heard()),
+            (_, Phase::Drained) => format!("drained: {}", self.heard()),
+        }
+    }
+
+    fn heard(&self) -> String {
+        let names: Vec<_> = self.notices.iter().map(|notice| notice.name()).collect();
+        format!("notice from {}", names.join(", "))
+    }
+
+    fn failing_checks(&self) -> String {
+        let failing = self.checks.iter().filter(|check| check.healthy != Some(true));
+        let said: Vec<_> = failing
+            .map(|check| match &check.error {
+                Some(error) => format!("{}: {error}", check.name),
+                None => format!("{}: no answer yet", check.name),
+            })
+            .collect();
+        if said.is_empty() {
+            "none".to_owned()
+        } else {
+            said.join("; ")
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The commands: what each reads, prints and exits with.
+
+mod report;
+
+use crate::bootstrap::{Bootstrap, Outcome};
+use crate::config::{Config, DEFAULT_PATH};
+use crate::fetch::{Url, fetch};
+use crate::imds::Imds;
+use crate::{board::Status, journal, world};
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Bounds `status`: the agent answers from memory.
+const STATUS_BOUND: Duration = Duration::from_secs(3);
+/// The exit code of an invalid configuration (`EX_CONFIG`); the unit does not restart on it.
+const EX_CONFIG: u8 = 78;
+
+/// Takes an EC2 instance into service and out again without a dropped request.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kiln-agent",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 78 configuration invalid."
+)]
+pub struct Cli {
+    /// The configuration file; fragments lie beside it in agent.d/.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch the user data and run it, once per instance (kiln-bootstrap.service, as root).
+    Bootstrap,
+    /// Run the daemon (kiln-agent.service).
+    Run,
+    /// Validate the configuration; no network.
+    Check,
+    /// Show the phase, what is waited for, and what has happened.
+    Status {
+        /// Print the document that /status serves.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at user data before an instance does.
+    Userdata {
+        #[command(subcommand)]
+        command: UserDataCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserDataCommand {
+    /// Say what an instance would do with FILE, and whether it is valid.
+    Check {
+        /// The user data, before base64.
+        file: PathBuf,
+    },
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self) -> ExitCode {
+        if let Command::Userdata {
+            command: UserDataCommand::Check { file },
+        } = &self.command
+        {
+            return finish(check_user_data(file));
+        }
+        let path = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
+        let config = match Config::load(path, self.config.is_some()) {
+            Ok(config) => config,
+            Err(error) => return complain(&error.to_string(), EX_CONFIG),
+        };
+        match self.command {
+            Command::Check => {
+                finish(print(&format!("{} is valid\n", path.display())).map(|()| ExitCode::SUCCESS))
+            }
+            Command::Status { json } => finish(status(&config, json)),
+            Command::Bootstrap => finish(bootstrap(&config)),
+            Command::Run => finish(run(config)),
+            Command::Userdata { .. } => ExitCode::SUCCESS,
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<ExitCode> {
+    journal::init().map_err(anyhow::Error::msg)?;
+    runtime()?.block_on(world::run(config, Path::new("/")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bootstrap(config: &Config) -> anyhow::Result<ExitCode> {
+    journal::init().map_err(anyhow::Error::msg)?;
+    let imds = Imds::from_env().map_err(anyhow::Error::msg)?;
+    let bootstrap = Bootstrap {
+        root: Path::new("/"),
+        imds: &imds,
+        imds_wait: config.imds_wait,
+        timeout: config.bootstrap_timeout,
+    };
+    let report = runtime()?
+        .block_on(bootstrap.run())
+        .context("failed to write /run/kiln/bootstrap.json: bootstrap runs as root")?;
+    Ok(if report.outcome == Outcome::Ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let mut address = config.listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let url = Url::parse(&format!("http://{address}/status")).map_err(anyhow::Error::msg)?;
+    let reply = runtime()?
+        .block_on(fetch(hyper::Method::GET, &url, &[], STATUS_BOUND))
+        .context("failed to ask the agent: is kiln-agent.service running?")?;
+    if !reply.status.is_success() {
+        bail!("failed to ask the agent: it answered {}", reply.status);
+    }
+    if json {
+        print(&String::from_utf8_lossy(&reply.body))?;
+    } else {
+        let status: Status = serde_json::from_slice(&reply.body)
+            .context("failed to read the agent's status: is it of another version?")?;
+        print(&report::text(&status))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_user_data(file: &Path) -> anyhow::Result<ExitCode> {
+    let raw = std::fs::read(file).with_context(|| format!("failed to read '{}'", file.display()))?;
+    print(&match kiln_userdata::parse(&raw)? {
+        kiln_userdata::UserData::Empty => "empty: nothing would be run\n".to_owned(),
+        kiln_userdata::UserData::Script(script) => {
+            let mut notes = String::new();
+            for note in script.notes() {
+                notes = format!("{notes}note: {note}\n");
+            }
+            let (size, limit) = (raw.len(), kiln_userdata::LIMIT);
+            format!(
+                "a script, run once per instance by {} ({size} of {limit} bytes)\n{notes}",
+                script.interpreter()
+            )
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the runtime")
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough, such as `head`.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("failed to write to standard output"),
+    }
+}
+
+fn finish(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| complain(&format!("{error:#}"), 1))
+}
+
+fn complain(message: &str, code: u8) -> ExitCode {
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(std::io::stderr(), "kiln-agent: {message}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,303 @@
+//! `/etc/kiln/agent.toml` and its fragments, checked: files → [`fragment`]s → merged → [`Config`].
+//!
+//! Every key is optional and every default stands here, once. A wrong type or an unknown key is reported with file,
+//! line, column and a caret; a rule between keys names both.
+
+mod fragment;
+#[cfg(test)]
+mod tests;
+
+pub use fragment::{Rebalance, Selector};
+
+use crate::lifecycle::{OnFailure, Policy};
+use fragment::Fragment;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the configuration is looked for unless `--config` names another file.
+pub const DEFAULT_PATH: &str = "/etc/kiln/agent.toml";
+
+/// What the agent goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Time between two reads of the target lifecycle state.
+    pub imds_poll: Duration,
+    /// Where the four endpoints are served.
+    pub listen: SocketAddr,
+    /// Passes in a row that make a check healthy.
+    pub ready_after: NonZeroU32,
+    /// Failures in a row that make a check unhealthy.
+    pub unready_after: NonZeroU32,
+    /// The checks, in the order written. None means: ready once bootstrap has succeeded.
+    pub checks: Vec<Check>,
+    /// The Auto Scaling group's name.
+    pub group: Selector,
+    /// The launch hook's name.
+    pub launch_hook: Selector,
+    /// The terminate hook's name.
+    pub terminate_hook: Selector,
+    /// From the end of bootstrap to passing checks.
+    pub ready_deadline: Duration,
+    /// What a failure does to the launch hook.
+    pub on_failure: OnFailure,
+    /// ARNs of the target groups to leave; `None` asks the group.
+    pub target_groups: Option<Vec<String>>,
+    /// Local ports whose connections are work; empty takes those of the targets, or 80.
+    pub ports: Vec<u16>,
+    /// How long there must be no work before a drain ends.
+    pub quiet: Duration,
+    /// The longest a drain may take.
+    pub drain_max: Duration,
+    /// Kept free between the end of a drain and the moment the instance is gone.
+    pub margin: Duration,
+    /// Commands run when a drain starts; it does not end before they do.
+    pub scripts: Vec<Vec<String>>,
+    /// nginx's `stub_status`, or `None` when every connection is to count as work.
+    pub stub_status: Option<String>,
+    /// What a rebalance recommendation does.
+    pub rebalance: Rebalance,
+    /// The metrics' settings.
+    pub metrics: Metrics,
+    /// How long user data may run.
+    pub bootstrap_timeout: Duration,
+    /// How long bootstrap waits for the metadata service.
+    pub imds_wait: Duration,
+}
+
+/// One health check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Its name in `status` and in the journal.
+    pub name: String,
+    /// What is asked.
+    pub probe: Probe,
+    /// Time from one answer to the next question.
+    pub every: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// A GET of this URL answers 2xx or 3xx.
+    Http(String),
+    /// A connection to this socket is accepted.
+    Unix(PathBuf),
+    /// A connection to this `host:port` is accepted.
+    Tcp(String),
+    /// This command exits 0.
+    Command(Vec<String>),
+}
+
+/// What is published to `CloudWatch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// The namespace.
+    pub namespace: String,
+    /// Time between two samples.
+    pub sample: Duration,
+    /// Time between two calls.
+    pub period: Duration,
+    /// The dimensions, a datum each: `InstanceId`, `AutoScalingGroupName`.
+    pub dimensions: Vec<String>,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("failed to read configuration '{}': {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// A file is not what the format says: `file:line:column`, then the line with a caret.
+    #[error("{0}")]
+    Syntax(String),
+    /// Keys that do not go together.
+    #[error("{0}")]
+    Rule(String),
+}
+
+impl Config {
+    /// Reads `path` and, beside it, `<stem>.d/*.toml` in the order of their names.
+    ///
+    /// A missing file is an error only when it was `named` by the caller: an instance without one runs on defaults.
+    pub fn load(path: &Path, named: bool) -> Result<Self, Error> {
+        let mut merged = Fragment::default();
+        if named || path.exists() {
+            merged.merge(read(path)?);
+        }
+        for fragment in fragments(&path.with_extension("d"))? {
+            merged.merge(read(&fragment)?);
+        }
+        Self::check(merged)
+    }
+
+    /// Parses one document; `name` is what errors call it.
+    pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
+        Self::check(Fragment::parse(text, name).map_err(Error::Syntax)?)
+    }
+
+    fn check(merged: Fragment) -> Result<Self, Error> {
+        let Fragment {
+            imds,
+            health,
+            lifecycle,
+            drain,
+            spot,
+            metrics,
+            bootstrap,
+        } = merged;
+        let seconds = |given: Option<fragment::Span>, default| {
+            given.map_or(Duration::from_secs(default), |span| span.0)
+        };
+        let config = Self {
+            // AWS advises 2 to 5 s; one second costs 60 small local requests a minute and halves the reaction time.
+            imds_poll: seconds(imds.poll, 1),
+            listen: health
+                .listen
+                .unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9180))),
+            ready_after: health.ready_after.unwrap_or(NonZeroU32::MIN),
+            unready_after: health.unready_after.unwrap_or(NonZeroU32::MIN.saturating_add(2)),
+            checks: health
+                .check
+                .into_iter()
+                .map(fragment::CheckFragment::check)
+                .collect::<Result<_, _>>()
+                .map_err(Error::Rule)?,
+            group: lifecycle.group.unwrap_or_default(),
+            launch_hook: lifecycle.launch_hook.unwrap_or_default(),
+            terminate_hook: lifecycle.terminate_hook.unwrap_or_default(),
+            ready_deadline: seconds(lifecycle.ready_deadline, 300),
+            on_failure: lifecycle.on_failure.unwrap_or_default(),
+            target_groups: drain.target_groups.and_then(fragment::TargetGroups::explicit),
+            ports: drain.ports.unwrap_or_default(),
+            quiet: seconds(drain.quiet, 5),
+            // The default deregistration delay of a target group: the load balancer cuts what is left then.
+            drain_max: seconds(drain.max, 300),
+            margin: seconds(drain.margin, 5),
+            scripts: drain.scripts.unwrap_or_default(),
+            stub_status: Some(
+                drain
+                    .stub_status
+                    .unwrap_or_else(|| "http://127.0.0.1:9181/stub_status".to_owned()),
+            )
+            .filter(|url| !url.is_empty()),
+            rebalance: spot.rebalance.unwrap_or_default(),
+            metrics: Metrics {
+                enabled: metrics.enabled.unwrap_or(true),
+                namespace: metrics.namespace.unwrap_or_else(|| "Kiln".to_owned()),
+                sample: seconds(metrics.sample, 1),
+                period: seconds(metrics.period, 60),
+                dimensions: metrics
+                    .dimensions
+                    .unwrap_or_else(|| vec!["InstanceId".to_owned(), "AutoScalingGroupName".to_owned()]),
+            },
+            bootstrap_timeout: seconds(bootstrap.timeout, 600),
+            imds_wait: seconds(bootstrap.imds_wait, 120),
+        };
+        config
+            .rules()
+            .map_or(Ok(config), |broken| Err(Error::Rule(broken)))
+    }
+
+    /// The first broken rule between keys.
+    fn rules(&self) -> Option<String> {
+        let name_twice = self.checks.iter().enumerate().find_map(|(at, check)| {
+            let same = self.checks[..at].iter().any(|earlier| earlier.name == check.name);
+            same.then(|| format!("health.check '{}' is defined twice: rename one", check.name))
+        });
+        let url = |key: &str, url: &str| {
+            crate::fetch::Url::parse(url)
+                .err()
+                .map(|error| format!("{key} '{url}' is no URL that can be asked: {error}"))
+        };
+        let check_url = self.checks.iter().find_map(|check| match &check.probe {
+            Probe::Http(address) => url(&format!("health.check '{}' http", check.name), address),
+            _ => None,
+        });
+        let pairs = [
+            (
+                self.quiet >= self.drain_max,
+                "drain.quiet must be shorter than drain.max",
+            ),
+            (
+                self.metrics.sample > Duration::from_secs(10),
+                "metrics.sample must be at most 10s: a datum covers ten seconds",
+            ),
+            (
+                self.metrics.period < Duration::from_secs(10),
+                "metrics.period must be at least 10s: a datum covers ten seconds",
+            ),
+            (
+                self.metrics.namespace.is_empty(),
+                "metrics.namespace must not be empty: set metrics.enabled = false for none",
+            ),
+            (
+                self.scripts.iter().any(Vec::is_empty),
+                "drain.scripts holds an empty command",
+            ),
+        ];
+        let unknown = self
+            .metrics
+            .dimensions
+            .iter()
+            .find(|name| !matches!(name.as_str(), "InstanceId" | "AutoScalingGroupName"));
+        name_twice
+            .or(check_url)
+            .or_else(|| self.stub_status.as_deref().and_then(|address| url("drain.stub_status", address)))
+            .or_else(|| pairs.iter().find(|(broken, _)| *broken).map(|(_, rule)| (*rule).to_owned()))
+            .or_else(|| {
+                unknown.map(|name| {
+                    format!("metrics.dimensions has '{name}': only InstanceId and AutoScalingGroupName are published")
+                })
+            })
+    }
+
+    /// The bounds the lifecycle decides by.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            // Bootstrap waits for the metadata service first; then a grace for starting it.
+            bootstrap_deadline: self.imds_wait + self.bootstrap_timeout + Duration::from_secs(30),
+            ready_deadline: self.ready_deadline,
+            on_failure: self.on_failure,
+            drain_max: self.drain_max,
+            margin: self.margin,
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Fragment, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.into(),
+        source,
+    })?;
+    Fragment::parse(&text, &path.display().to_string()).map_err(Error::Syntax)
+}
+
+fn fragments(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => {
+            return Err(Error::Read {
+                path: folder.into(),
+                source,
+            });
+        }
+    };
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    found.sort();
+    Ok(found)
+}

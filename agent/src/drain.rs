@@ -1,0 +1,236 @@
+//! Leaves: the targets are told, the work in flight is waited for, and the application goes on serving all the while.
+//!
+//! ```text
+//!  every target told to leave ┐
+//!  scripts ended              ├─ and then no work for `quiet` ─▶ drained
+//!                             ┘            … or the deadline ─▶ drained
+//! ```
+
+use crate::board::Board;
+use crate::child;
+use crate::clock::{Clock, Moment};
+use crate::connections;
+use crate::fetch::Url;
+use crate::targets::Targets;
+use std::time::Duration;
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Time between two counts of the work in flight.
+const SAMPLE: Duration = Duration::from_millis(500);
+/// The port that is watched when neither the configuration nor a target names one.
+const HTTP: u16 = 80;
+
+/// Whether a drain may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Targets have yet to be told to leave.
+    Targets,
+    /// Scripts still run.
+    Scripts,
+    /// Work is in flight.
+    Work,
+    /// None is, but not for long enough.
+    Quiet,
+    /// Nothing holds the instance.
+    Drained,
+    /// The deadline has come.
+    Overdue,
+}
+
+/// The evidence of a drain, as it comes in.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Evidence {
+    /// Every target has been told to leave.
+    pub told: bool,
+    /// Every script has ended.
+    pub scripts_ended: bool,
+    idle_since: Option<Moment>,
+    working: bool,
+}
+
+impl Evidence {
+    /// Takes in one count; `None` when it could not be taken, which proves nothing.
+    pub fn count(&mut self, work: Option<usize>, now: Moment) {
+        self.working = work.is_some_and(|work| work > 0);
+        // New requests may come until the targets have been told, so quiet before that is worth nothing.
+        if work == Some(0) && self.told && self.scripts_ended {
+            self.idle_since.get_or_insert(now);
+        } else {
+            self.idle_since = None;
+        }
+    }
+
+    /// Judges what has been seen so far.
+    pub fn verdict(&self, quiet: Duration, deadline: Moment, now: Moment) -> Verdict {
+        match self.idle_since {
+            _ if now >= deadline => Verdict::Overdue,
+            _ if !self.told => Verdict::Targets,
+            _ if !self.scripts_ended => Verdict::Scripts,
+            _ if self.working => Verdict::Work,
+            Some(since) if now.since(since) >= quiet => Verdict::Drained,
+            _ => Verdict::Quiet,
+        }
+    }
+}
+
+/// What a drain goes by.
+#[derive(Debug)]
+pub struct Drain {
+    /// The instance's targets.
+    pub targets: Targets,
+    /// As configured; empty takes those of the targets.
+    pub ports: Vec<u16>,
+    /// nginx's status page.
+    pub stub_status: Option<Url>,
+    /// How long there must be no work.
+    pub quiet: Duration,
+    /// Commands to run first.
+    pub scripts: Vec<Vec<String>>,
+    /// The board.
+    pub board: Board,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Drain {
+    /// Comes back when nothing holds the instance any more, or at the deadline, which may be brought forward.
+    pub async fn run(&self, deadline: watch::Receiver<Moment>) -> Verdict {
+        let mut evidence = Evidence::default();
+        let mut scripts = self.start_scripts(*deadline.borrow());
+        let leave = self.targets.leave();
+        tokio::pin!(leave);
+        let mut tick = tokio::time::interval(SAMPLE);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last = None;
+        loop {
+            tokio::select! {
+                () = &mut leave, if !evidence.told => evidence.told = true,
+                Some(_) = scripts.join_next() => {}
+                _ = tick.tick() => {}
+            }
+            evidence.scripts_ended = scripts.is_empty();
+            let work = self.work().await;
+            let now = self.clock.now();
+            evidence.count(work, now);
+            let verdict = evidence.verdict(self.quiet, *deadline.borrow(), now);
+            if last.replace(verdict) != Some(verdict) {
+                tracing::info!(waiting_for = verdict.name(), connections = work, "drain advances");
+            }
+            if matches!(verdict, Verdict::Drained | Verdict::Overdue) {
+                self.board.note(format!("drain ended: {}", verdict.name()));
+                return verdict;
+            }
+        }
+    }
+
+    async fn work(&self) -> Option<usize> {
+        let ports = self.ports();
+        let counted = connections::count(&ports, self.stub_status.as_ref()).await;
+        let error = counted
+            .as_ref()
+            .err()
+            .map(|error| format!("failed to count connections: {error}"));
+        if self.board.error("connections", error.as_deref()) && error.is_some() {
+            tracing::warn!(reason = error, "connections cannot be counted");
+        }
+        let work = counted.ok();
+        self.board.lock().connections = work;
+        work
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        if !self.ports.is_empty() {
+            return self.ports.clone();
+        }
+        let status = self.board.lock();
+        let mut ports: Vec<u16> = status
+            .targets
+            .iter()
+            .filter_map(|row| u16::try_from(row.port?).ok().filter(|port| *port > 0))
+            .collect();
+        if ports.is_empty() {
+            ports.push(HTTP);
+        }
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    fn start_scripts(&self, deadline: Moment) -> JoinSet<()> {
+        let mut running = JoinSet::new();
+        let bound = deadline.since(self.clock.now());
+        for argv in &self.scripts {
+            let [program, arguments @ ..] = argv.as_slice() else {
+                continue;
+            };
+            let (name, mut command) = (program.clone(), Command::new(program));
+            command.args(arguments);
+            running.spawn(async move {
+                match child::run(command, &name, bound).await {
+                    Ok(child::End::Exited(0)) => tracing::info!(command = name, "drain script ended"),
+                    Ok(end) => tracing::warn!(command = name, reason = ?end, "drain script failed"),
+                    Err(error) => {
+                        tracing::warn!(command = name, reason = %error, "drain script did not start");
+                    }
+                }
+            });
+        }
+        running
+    }
+}
+
+impl Verdict {
+    /// The word in the journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Targets => "targets",
+            Verdict::Scripts => "scripts",
+            Verdict::Work => "connections",
+            Verdict::Quiet => "quiet",
+            Verdict::Drained => "drained",
+            Verdict::Overdue => "deadline",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_drain_ends_by_evidence_or_at_its_deadline() {
+        let at = |seconds: u64| Moment::from_millis(seconds * 1000);
+        // (told, scripts ended, work) each second, and the verdict after it.
+        let story = [
+            (false, false, Some(0), Verdict::Targets),
+            (true, false, Some(0), Verdict::Scripts),
+            (true, true, Some(2), Verdict::Work),
+            (true, true, Some(0), Verdict::Quiet),
+            (true, true, Some(1), Verdict::Work),
+            (true, true, Some(0), Verdict::Quiet),
+            (true, true, Some(0), Verdict::Quiet),
+            (true, true, None, Verdict::Quiet),
+            (true, true, Some(0), Verdict::Quiet),
+            (true, true, Some(0), Verdict::Quiet),
+            (true, true, Some(0), Verdict::Quiet),
+            (true, true, Some(0), Verdict::Quiet),
+            (true, true, Some(0), Verdict::Quiet),
+            (true, true, Some(0), Verdict::Drained),
+        ];
+        let mut evidence = Evidence::default();
+        for (second, (told, scripts_ended, work, expected)) in story.into_iter().enumerate() {
+            let now = at(second as u64);
+            (evidence.told, evidence.scripts_ended) = (told, scripts_ended);
+            evidence.count(work, now);
+            assert_eq!(evidence.verdict(QUIET, at(60), now), expected, "second {second}");
+        }
+        assert_eq!(
+            Evidence::default().verdict(QUIET, at(60), at(60)),
+            Verdict::Overdue
+        );
+    }
+}

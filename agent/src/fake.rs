@@ -1,0 +1,114 @@
+//! For tests: a server on loopback that answers by a function and remembers what it was asked.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+
+/// One request as it came in.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) token: Option<String>,
+    pub(crate) body: String,
+}
+
+/// A running server; it ends with the test's runtime.
+pub(crate) struct Fake {
+    pub(crate) url: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Fake {
+    /// Serves answers of `reply`: a status and a body, by the request and its number from 0.
+    pub(crate) async fn start(
+        reply: impl Fn(&Asked, usize) -> (u16, String) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (log, reply) = (asked.clone(), Arc::new(reply));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (log, reply) = (log.clone(), reply.clone());
+                let service = service_fn(move |request| answer(request, log.clone(), reply.clone()));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+        });
+        Self { url, asked }
+    }
+
+    /// What it was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked
+            .lock()
+            .expect("no test panics with the log held")
+            .clone()
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    log: Arc<Mutex<Vec<Asked>>>,
+    reply: Arc<impl Fn(&Asked, usize) -> (u16, String)>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let asked = Asked {
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+        token: header("x-aws-ec2-metadata-token"),
+        body: String::new(),
+    };
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .expect("tests send whole bodies")
+        .to_bytes();
+    let asked = Asked {
+        body: String::from_utf8_lossy(&body).into_owned(),
+        ..asked
+    };
+    let number = {
+        let mut log = log.lock().expect("no test panics with the log held");
+        log.push(asked.clone());
+        log.len() - 1
+    };
+    let (status, body) = reply(&asked, number);
+    Ok(Response::builder()
+        .status(status)
+        .body(Full::new(Bytes::from(body)))
+        .expect("a plain response"))
+}
+
+/// An answer of a metadata service that has these items under `/latest/`.
+pub(crate) fn metadata(asked: &Asked, items: &[(&str, &str)]) -> (u16, String) {
+    if asked.method == "PUT" {
+        return (200, "a-token".to_owned());
+    }
+    if asked.token.as_deref() != Some("a-token") {
+        return (401, String::new());
+    }
+    let item = asked.path.trim_start_matches("/latest/");
+    match items.iter().find(|(name, _)| *name == item) {
+        Some((_, value)) => (200, (*value).to_owned()),
+        None => (404, "<html>404 - Not Found</html>".to_owned()),
+    }
+}

@@ -1,0 +1,197 @@
+//! The four endpoints, answered from memory: a probe costs no check, and a crowd of slow callers delays none.
+
+use crate::board::{Board, Status};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Connections at a time; further ones wait in the kernel's queue, at most for [`WHOLE_BOUND`].
+const CONNECTIONS: usize = 128;
+/// From the connection to the end of its request's head.
+const HEAD_BOUND: Duration = Duration::from_secs(2);
+/// A whole exchange: protects the places from callers that do not read.
+const WHOLE_BOUND: Duration = Duration::from_secs(5);
+/// A head of more bytes is refused.
+const HEAD_LIMIT: usize = 8 * 1024;
+
+/// Serves until the process ends.
+pub async fn serve(listener: TcpListener, board: Board) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // The semaphore is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, mostly: some come back with the next exchange that ends.
+                tracing::warn!(reason = %error, "connection not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let board = board.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let reply = answer(&request, &board);
+                async move { Ok::<_, Infallible>(reply) }
+            });
+            let exchange = hyper::server::conn::http1::Builder::new()
+                .keep_alive(false)
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_BOUND)
+                .max_buf_size(HEAD_LIMIT)
+                .serve_connection(TokioIo::new(stream), service);
+            // A caller that went away has its answer in its own log.
+            let _ = tokio::time::timeout(WHOLE_BOUND, exchange).await;
+            drop(place);
+        });
+    }
+}
+
+fn answer(request: &Request<Incoming>, board: &Board) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return reply(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "only GET is answered\n".to_owned(),
+        );
+    }
+    match request.uri().path() {
+        "/livez" => reply(StatusCode::OK, "text/plain", "ok\n".to_owned()),
+        "/readyz" => readyz(&board.lock()),
+        "/status" => match serde_json::to_string_pretty(&board.snapshot()) {
+            Ok(json) => reply(StatusCode::OK, "application/json", json + "\n"),
+            Err(error) => reply(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain",
+                format!("{error}\n"),
+            ),
+        },
+        "/metrics" => reply(
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            prometheus(&board.snapshot()),
+        ),
+        _ => reply(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "ask /livez, /readyz, /status or /metrics\n".to_owned(),
+        ),
+    }
+}
+
+fn readyz(status: &Status) -> Response<Full<Bytes>> {
+    let code = if status.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = serde_json::json!({ "ready": status.ready, "phase": status.phase, "reason": status.reason });
+    reply(code, "application/json", format!("{body}\n"))
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    // A probe's answer is true for now only.
+    headers.insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
+    response
+}
+
+/// The agent's own state in Prometheus' text format, version 0.0.4.
+fn prometheus(status: &Status) -> String {
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, labels: &str, value: f64| {
+        let _ = write!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}\n"
+        );
+    };
+    let yes = |flag: bool| f64::from(u8::from(flag));
+    gauge(
+        "kiln_ready",
+        "Whether /readyz answers 200.",
+        "",
+        yes(status.ready),
+    );
+    gauge(
+        "kiln_phase",
+        "The phase, always 1.",
+        &format!("{{phase=\"{}\"}}", status.phase.name()),
+        1.0,
+    );
+    gauge(
+        "kiln_cpu_utilization_percent",
+        "All but idle and iowait.",
+        "",
+        status.metrics.cpu.utilization,
+    );
+    gauge(
+        "kiln_cpu_steal_percent",
+        "Wanted, and given to another guest.",
+        "",
+        status.metrics.cpu.steal,
+    );
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    {
+        gauge(
+            "kiln_metrics_backlog",
+            "Datums waiting.",
+            "",
+            status.metrics.backlog as f64,
+        );
+        gauge(
+            "kiln_metrics_sent",
+            "Datums sent.",
+            "",
+            status.metrics.sent as f64,
+        );
+        gauge(
+            "kiln_metrics_dropped",
+            "Datums dropped.",
+            "",
+            status.metrics.dropped as f64,
+        );
+        gauge(
+            "kiln_errors",
+            "Parts that have an error at present.",
+            "",
+            status.errors.len() as f64,
+        );
+    }
+    let _ = write!(
+        text,
+        "# HELP kiln_check_healthy Whether the check passes.\n# TYPE kiln_check_healthy gauge\n"
+    );
+    for check in &status.checks {
+        let name = check
+            .name
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n");
+        let _ = writeln!(
+            text,
+            "kiln_check_healthy{{check=\"{name}\"}} {}",
+            yes(check.healthy == Some(true))
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

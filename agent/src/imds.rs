@@ -1,0 +1,175 @@
+//! The instance metadata service, version 2 only: a token by PUT, then GETs with it.
+//!
+//! ```text
+//!  404 → an answer: the item is absent      401 → one fresh token, once      else → an error, the caller backs off
+//! ```
+
+use crate::fetch::{self, Url, fetch};
+use crate::pauses::Pauses;
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// The documented address; `AWS_EC2_METADATA_SERVICE_ENDPOINT` names another.
+pub const ENDPOINT: &str = "http://169.254.169.254";
+
+/// Six hours, the longest the service grants.
+const TOKEN_SECONDS: &str = "21600";
+/// A token is renewed this long before it ends, so that no request is refused for a slow clock.
+const TOKEN_LIFE: Duration = Duration::from_secs(21_600 - 300);
+/// Bounds one request: the service is local, and a caller that polls each second must not hang on a lost packet.
+const REQUEST_BOUND: Duration = Duration::from_secs(2);
+/// Longest pause between two attempts of [`Imds::get_patiently`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why the service gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A fresh token was refused too.
+    #[error("metadata service refused a fresh token (401) for '{0}'")]
+    Unauthorized(String),
+    /// Switched off, or forbidden.
+    #[error("metadata service forbids '{0}' (403): allow it in the instance's metadata options")]
+    Forbidden(String),
+    /// Throttled or failing.
+    #[error("metadata service answered {0} to '{1}'")]
+    Status(u16, String),
+    /// An answer that is no text.
+    #[error("metadata service answered '{0}' with bytes that are no text")]
+    Garbled(String),
+    /// No answer.
+    #[error("failed to ask the metadata service: {0}")]
+    Transport(#[from] fetch::Error),
+}
+
+/// A client; one per process, since it keeps the token.
+#[derive(Debug)]
+pub struct Imds {
+    base: Url,
+    token: Mutex<Option<(String, Instant)>>,
+}
+
+impl Imds {
+    /// A client of the service at `endpoint`.
+    pub fn new(endpoint: &str) -> Result<Self, String> {
+        let base = Url::parse(endpoint).map_err(|error| {
+            format!("AWS_EC2_METADATA_SERVICE_ENDPOINT '{endpoint}' is no address: {error}")
+        })?;
+        Ok(Self {
+            base,
+            token: Mutex::new(None),
+        })
+    }
+
+    /// A client of the service that the environment names, or of the documented address.
+    pub fn from_env() -> Result<Self, String> {
+        Self::new(&std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or_else(|_| ENDPOINT.to_owned()))
+    }
+
+    /// Reads one item under `latest/meta-data/`, trimmed; `None` when it is absent.
+    pub async fn get(&self, item: &str) -> Result<Option<String>, Error> {
+        let Some(body) = self.read(&format!("/latest/meta-data/{item}")).await? else {
+            return Ok(None);
+        };
+        match std::str::from_utf8(&body) {
+            Ok(text) if !text.contains('\0') => Ok(Some(text.trim().to_owned())),
+            _ => Err(Error::Garbled(item.to_owned())),
+        }
+    }
+
+    /// Reads the user data, or `None` when the instance has none.
+    pub async fn user_data(&self) -> Result<Option<Bytes>, Error> {
+        self.read("/latest/user-data").await
+    }
+
+    /// Reads one item that every instance has, through outages, for at most `bound`.
+    pub async fn get_patiently(&self, item: &str, bound: Duration) -> Result<String, Error> {
+        patiently(bound, || async {
+            self.get(item)
+                .await?
+                .filter(|text| !text.is_empty())
+                .ok_or_else(|| Error::Status(404, item.to_owned()))
+        })
+        .await
+    }
+
+    /// [`Imds::user_data`] through outages, for at most `bound`.
+    pub async fn user_data_patiently(&self, bound: Duration) -> Result<Option<Bytes>, Error> {
+        patiently(bound, || self.user_data()).await
+    }
+
+    async fn read(&self, path: &str) -> Result<Option<Bytes>, Error> {
+        let mut fresh = false;
+        loop {
+            let token = self.token(fresh).await?;
+            let reply = fetch(
+                Method::GET,
+                &self.base.at(path),
+                &[("x-aws-ec2-metadata-token", &token)],
+                REQUEST_BOUND,
+            )
+            .await?;
+            return match reply.status {
+                StatusCode::OK => Ok(Some(reply.body)),
+                StatusCode::NOT_FOUND => Ok(None),
+                StatusCode::UNAUTHORIZED if !fresh => {
+                    fresh = true;
+                    continue;
+                }
+                StatusCode::UNAUTHORIZED => Err(Error::Unauthorized(path.to_owned())),
+                StatusCode::FORBIDDEN => Err(Error::Forbidden(path.to_owned())),
+                status => Err(Error::Status(status.as_u16(), path.to_owned())),
+            };
+        }
+    }
+
+    async fn token(&self, fresh: bool) -> Result<String, Error> {
+        const PATH: &str = "/latest/api/token";
+        let mut kept = self.token.lock().await;
+        if let (Some((token, since)), false) = (&*kept, fresh)
+            && since.elapsed() < TOKEN_LIFE
+        {
+            return Ok(token.clone());
+        }
+        *kept = None;
+        let ttl = [("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS)];
+        let reply = fetch(Method::PUT, &self.base.at(PATH), &ttl, REQUEST_BOUND).await?;
+        let token = match reply.status {
+            StatusCode::OK => String::from_utf8_lossy(&reply.body).trim().to_owned(),
+            StatusCode::FORBIDDEN => return Err(Error::Forbidden(PATH.to_owned())),
+            status => return Err(Error::Status(status.as_u16(), PATH.to_owned())),
+        };
+        // It goes back out in a header: what no header takes cannot be a token.
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::Garbled(PATH.to_owned()));
+        }
+        *kept = Some((token.clone(), Instant::now()));
+        Ok(token)
+    }
+}
+
+async fn patiently<T, Ask, Answer>(bound: Duration, ask: Ask) -> Result<T, Error>
+where
+    Ask: Fn() -> Answer,
+    Answer: Future<Output = Result<T, Error>>,
+{
+    let until = Instant::now() + bound;
+    let mut pauses = Pauses::new(Duration::from_millis(100), LONGEST_PAUSE);
+    loop {
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let pause = pauses.next_pause();
+        if Instant::now() + pause >= until {
+            return Err(error);
+        }
+        tracing::debug!(reason = %error, "metadata service gave no answer, asking again");
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Who says "go": the group's target lifecycle state, a spot interruption, a rebalance recommendation, SIGTERM.
+
+use crate::board::Board;
+use crate::clock::{Clock, Moment};
+use crate::config::Rebalance;
+use crate::imds::{Error, Imds};
+use crate::lifecycle::{Event, Notice};
+use crate::pauses::Pauses;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Time between two reads of spot items: AWS's advice.
+const SPOT_POLL: Duration = Duration::from_secs(5);
+/// Longest pause after failed reads: the service comes back, and so must the agent.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// `spot/instance-action`, as far as it is used.
+#[derive(Debug, Deserialize)]
+struct Interruption {
+    action: String,
+    time: String,
+}
+
+/// Polls the metadata service for as long as the process lives. An error changes nothing and is polled through.
+pub struct Poller {
+    /// The service.
+    pub imds: Arc<Imds>,
+    /// Time between two reads of the target state.
+    pub poll: Duration,
+    /// What a rebalance recommendation does.
+    pub rebalance: Rebalance,
+    /// The board.
+    pub board: Board,
+    /// The clock.
+    pub clock: Clock,
+    /// Where notices go.
+    pub events: mpsc::Sender<Event>,
+}
+
+impl std::fmt::Debug for Poller {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Poller")
+            .field("poll", &self.poll)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Poller {
+    /// Runs until nobody listens.
+    pub async fn run(self) {
+        let mut pauses = Pauses::new(self.poll, LONGEST_PAUSE);
+        let mut spot_due = Instant::now();
+        loop {
+            let started = Instant::now();
+            let answer = self.look(&mut spot_due).await;
+            let error = answer.as_ref().err().map(ToString::to_string);
+            if self.board.error("imds", error.as_deref()) {
+                if let Some(reason) = &error {
+                    tracing::warn!(reason, "metadata service not read, asking again");
+                } else {
+                    tracing::info!("metadata service read again");
+                }
+            }
+            let pause = match answer {
+                Ok(false) => return,
+                Ok(true) => {
+                    pauses.reset();
+                    self.poll.saturating_sub(started.elapsed())
+                }
+                Err(_) => pauses.next_pause().max(self.poll),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One round; `false` when nobody listens any more.
+    async fn look(&self, spot_due: &mut Instant) -> Result<bool, Error> {
+        let state = self.imds.get("autoscaling/target-lifecycle-state").await?;
+        if !self.target(state).await {
+            return Ok(false);
+        }
+        if Instant::now() < *spot_due {
+            return Ok(true);
+        }
+        *spot_due = Instant::now() + SPOT_POLL;
+        if let Some(text) = self.imds.get("spot/instance-action").await?
+            && let Some(deadline) = self.interruption(&text)
+            && !self.send(Notice::Spot, Some(deadline)).await
+        {
+            return Ok(false);
+        }
+        if self.imds.get("events/recommendations/rebalance").await?.is_some() {
+            return Ok(self.rebalance().await);
+        }
+        Ok(true)
+    }
+
+    async fn target(&self, state: Option<String>) -> bool {
+        // Absent is no state: outside a group, or too early to tell.
+        let Some(state) = state else { return true };
+        let changed = self
+            .board
+            .lock()
+            .target_state
+            .replace(state.clone())
+            .is_none_or(|before| before != state);
+        if changed {
+            tracing::info!(target_state = state, "target lifecycle state changed");
+            self.board.note(format!("target lifecycle state is {state}"));
+        }
+        if matches!(state.as_str(), "Terminated" | "Warmed:Terminated") {
+            return self.send(Notice::Group, None).await;
+        }
+        true
+    }
+
+    fn interruption(&self, text: &str) -> Option<Moment> {
+        let wall = SystemTime::now();
+        let (action, deadline) = parse_interruption(text, wall, self.clock.now())?;
+        if self
+            .board
+            .error("spot", Some(&format!("EC2 will {action} this spot instance")))
+        {
+            tracing::warn!(action, "spot interruption");
+        }
+        Some(deadline)
+    }
+
+    async fn rebalance(&self) -> bool {
+        if self
+            .board
+            .error("rebalance", Some("EC2 recommends rebalancing this spot instance"))
+        {
+            tracing::warn!("rebalance recommended");
+        }
+        self.rebalance != Rebalance::Drain || self.send(Notice::Rebalance, None).await
+    }
+
+    async fn send(&self, notice: Notice, deadline: Option<Moment>) -> bool {
+        // Said once: a notice stays up until the instance is gone, and merging it again decides nothing.
+        let heard = self.board.lock().notices.contains(&notice);
+        heard || self.events.send(Event::Notice { notice, deadline }).await.is_ok()
+    }
+}
+
+/// The action and the moment of it. A time that cannot be read, or that lies in the past, is now: the interruption is
+/// announced, so there is none to lose. Text that is no such document is no interruption.
+fn parse_interruption(text: &str, wall: SystemTime, now: Moment) -> Option<(String, Moment)> {
+    /// EC2 announces two minutes ahead; a wall clock that is off must not make it more.
+    const AHEAD: Duration = Duration::from_secs(120);
+    let Interruption { action, time } = serde_json::from_str(text).ok()?;
+    if !matches!(action.as_str(), "terminate" | "stop" | "hibernate") {
+        return None;
+    }
+    let ahead = humantime::parse_rfc3339_weak(&time)
+        .ok()
+        .and_then(|at| at.duration_since(wall).ok())
+        .unwrap_or_default();
+    Some((action, now + ahead.min(AHEAD)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_interruption_is_read_with_its_time() {
+        let wall = humantime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a valid time");
+        let now = Moment::from_millis(1000);
+        let cases = [
+            (
+                r#"{"action":"terminate","time":"2026-01-01T00:01:30Z"}"#,
+                Some(("terminate", 91_000)),
+            ),
+            (
+                r#"{"action":"stop","time":"2026-01-01T09:00:00Z"}"#,
+                Some(("stop", 121_000)),
+            ),
+            (
+                r#"{"action":"hibernate","time":"2025-12-31T00:00:00Z"}"#,
+                Some(("hibernate", 1000)),
+            ),
+            (
+                r#"{"action":"terminate","time":"soon"}"#,
+                Some(("terminate", 1000)),
+            ),
+            (r#"{"action":"noop","time":"2026-01-01T00:01:30Z"}"#, None),
+            ("<html>503</html>", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let expected = expected.map(|(action, at)| (action.to_owned(), Moment::from_millis(at)));
+            assert_eq!(parse_interruption(text, wall, now), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gets_an_answer(text in "\\PC{0,200}") {
+            let _ = parse_interruption(&text, SystemTime::UNIX_EPOCH, Moment::default());
+        }
+    }
+}

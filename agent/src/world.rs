@@ -1,0 +1,261 @@
+//! BUILDS: the composition root. Nothing else constructs a client; each effect is handed to the step that performs it.
+
+use crate::aws::Aws;
+use crate::board::Board;
+use crate::bootstrap;
+use crate::clock::{Clock, Moment};
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::driver;
+use crate::fetch::Url;
+use crate::group::Group;
+use crate::health;
+use crate::hook::Hooks;
+use crate::http;
+use crate::imds::Imds;
+use crate::lifecycle::{Effect, Event, Hook, Lifecycle, Notice, Settled};
+use crate::metrics::{Flush, Metrics};
+use crate::notice::Poller;
+use crate::state::State;
+use crate::systemd;
+use crate::targets::Targets;
+use anyhow::Context;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// Events on their way to the loop; more than ever happen at once.
+const EVENTS: usize = 64;
+/// Bounds a flush of metrics, so that it does not hold up an exit.
+const FLUSH_BOUND: Duration = Duration::from_secs(10);
+
+/// The parts of a running agent.
+#[derive(Debug)]
+pub struct World {
+    board: Board,
+    clock: Clock,
+    state: State,
+    hooks: Hooks,
+    drain: Arc<Drain>,
+    deadline: watch::Sender<Moment>,
+    flushes: mpsc::Sender<Flush>,
+    events: mpsc::Sender<Event>,
+    said: Mutex<Said>,
+}
+
+/// What systemd was told last.
+#[derive(Debug, Default)]
+struct Said {
+    status: String,
+    alive: Option<Instant>,
+}
+
+/// Runs the agent to its end, with all files under `root`.
+pub async fn run(config: Config, root: &Path) -> anyhow::Result<()> {
+    let clock = Clock::system();
+    let state = State::new(root);
+    let (life, open) = state.resume(config.policy(), clock.now());
+    let board = Board::new(&life);
+    let imds = Arc::new(Imds::from_env().map_err(anyhow::Error::msg)?);
+    let aws = Arc::new(Aws::new(imds.clone()));
+    let group = Arc::new(Group::new(aws, imds.clone(), config.group.clone(), board.clone()));
+    let (events, heard) = mpsc::channel(EVENTS);
+    let (flushes, flush_requests) = mpsc::channel(4);
+
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!(
+            "failed to listen on {} (health.listen): is another agent running?",
+            config.listen
+        )
+    })?;
+    tokio::spawn(http::serve(listener, board.clone()));
+
+    let world = World {
+        hooks: Hooks::new(
+            group.clone(),
+            config.launch_hook.clone(),
+            config.terminate_hook.clone(),
+            board.clone(),
+        ),
+        drain: Arc::new(drain(&config, &group, &imds, &board, clock)),
+        deadline: watch::Sender::new(life.deadline().unwrap_or_default()),
+        board: board.clone(),
+        clock,
+        state,
+        flushes,
+        events: events.clone(),
+        said: Mutex::default(),
+    };
+    let poller = Poller {
+        imds,
+        poll: config.imds_poll,
+        rebalance: config.rebalance,
+        board: board.clone(),
+        clock,
+        events: events.clone(),
+    };
+    tokio::spawn(poller.run());
+    tokio::spawn(Metrics::new(config.metrics.clone(), group, board.clone()).run(flush_requests));
+    tokio::spawn(watch_bootstrap(root.to_owned(), board.clone(), events.clone()));
+    tokio::spawn(health::watch(config, board, events.clone()));
+    let stop = signals(events)?;
+    systemd::ready();
+    driver::run(life, open, &world, clock, heard, stop).await;
+    Ok(())
+}
+
+async fn watch_bootstrap(root: PathBuf, board: Board, events: mpsc::Sender<Event>) {
+    bootstrap::watch(&root, board, events).await;
+}
+
+fn drain(config: &Config, group: &Arc<Group>, imds: &Arc<Imds>, board: &Board, clock: Clock) -> Drain {
+    Drain {
+        targets: Targets::new(
+            group.clone(),
+            imds.clone(),
+            config.target_groups.clone(),
+            board.clone(),
+        ),
+        ports: config.ports.clone(),
+        // The configuration's check has parsed it already.
+        stub_status: config.stub_status.as_deref().and_then(|url| Url::parse(url).ok()),
+        quiet: config.quiet,
+        scripts: config.scripts.clone(),
+        board: board.clone(),
+        clock,
+    }
+}
+
+/// SIGTERM is a notice: the machine goes down, or the unit is stopped. SIGINT, which the unit sends on a restart,
+/// leaves all as it is: the next agent goes on from the state file.
+fn signals(events: mpsc::Sender<Event>) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to handle SIGINT")?;
+    tokio::spawn(async move {
+        while terminate.recv().await.is_some() {
+            if events
+                .send(Event::Notice {
+                    notice: Notice::Shutdown,
+                    deadline: None,
+                })
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    Ok(async move {
+        interrupt.recv().await;
+        tracing::info!("leaving all as it is for the next agent");
+    })
+}
+
+impl driver::World for World {
+    fn perform(&self, effect: Effect) -> impl Future<Output = Option<Event>> + Send + 'static {
+        let (hooks, drain, board, events) = (
+            self.hooks.clone(),
+            self.drain.clone(),
+            self.board.clone(),
+            self.events.clone(),
+        );
+        let (deadline, flushes) = (self.deadline.clone(), self.flushes.clone());
+        async move {
+            match effect {
+                Effect::CompleteHook(hook, verdict) => {
+                    let settled = hooks.complete(hook, verdict).await;
+                    Some(Event::HookSettled { hook, settled })
+                }
+                Effect::StartDrain { deadline: at } => {
+                    deadline.send_replace(at);
+                    board.note("drain began");
+                    drain.run(deadline.subscribe()).await;
+                    Some(Event::DrainEnded)
+                }
+                Effect::ShortenDrain { deadline: at } => {
+                    deadline.send_replace(at);
+                    None
+                }
+                Effect::WatchTerminate => {
+                    if !hooks.await_terminate().await {
+                        return Some(Event::HookSettled {
+                            hook: Hook::Terminate,
+                            settled: Settled::NothingOwed,
+                        });
+                    }
+                    // The loop listens for as long as this runs.
+                    let _ = events.send(Event::TerminateWaitSeen).await;
+                    hooks.beat_while_draining().await;
+                    None
+                }
+                Effect::FlushMetrics => {
+                    let (done, answer) = oneshot::channel();
+                    if flushes.send(done).await.is_ok() {
+                        let _ = tokio::time::timeout(FLUSH_BOUND, answer).await;
+                    }
+                    None
+                }
+                // The loop's own.
+                Effect::Exit => None,
+            }
+        }
+    }
+
+    fn record(&self, life: &Lifecycle) {
+        let phase = self.board.lock().phase;
+        self.board.record(life, self.clock.now());
+        if phase != life.phase() {
+            self.board.note(format!("phase is {}", life.phase().name()));
+        }
+        let error = self
+            .state
+            .write(life)
+            .err()
+            .map(|error| format!("failed to write the state file: {error}"));
+        if self.board.error("state", error.as_deref()) && error.is_some() {
+            // The life goes on; only a kill would cost it its memory.
+            tracing::warn!(reason = error, "state not written");
+        }
+        self.say(life);
+    }
+
+    fn turn(&self, life: &Lifecycle) {
+        self.board.record(life, self.clock.now());
+        self.say(life);
+        let Some(every) = systemd::alive_every() else {
+            return;
+        };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.alive.is_none_or(|last| last.elapsed() >= every) {
+            said.alive = Some(Instant::now());
+            systemd::alive();
+        }
+    }
+}
+
+impl World {
+    fn say(&self, life: &Lifecycle) {
+        let text = {
+            let status = self.board.lock();
+            format!("{}: {}", status.phase.name(), status.reason)
+        };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.status != text {
+            systemd::status(&text);
+            said.status = text;
+        }
+        if life.notices().contains(&Notice::Shutdown) {
+            let left = life
+                .deadline()
+                .map_or(Duration::ZERO, |deadline| deadline.since(self.clock.now()));
+            systemd::stopping(
+                life,
+                left.min(Duration::from_secs(60)) + crate::lifecycle::HOOK_GRACE,
+            );
+        }
+    }
+}

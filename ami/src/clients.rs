@@ -1,0 +1,121 @@
+//! Builds the SDK clients: one HTTP stack, explicit timeouts, one retry layer.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_sdk_ebs::config::interceptors::InterceptorContext;
+use aws_sdk_ebs::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_ebs::config::timeout::TimeoutConfig;
+use aws_sdk_ebs::operation::put_snapshot_block::PutSnapshotBlockError;
+use aws_sdk_ebs::types::ValidationExceptionReason;
+use aws_smithy_http_client::{Builder, tls};
+
+use crate::error::Error;
+
+/// Attempts at one call. Nine waits of at most eight seconds: what throttles for longer than a minute is reported.
+const ATTEMPTS: u32 = 10;
+
+/// The two clients that a publication needs.
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// EBS direct APIs.
+    pub ebs: aws_sdk_ebs::Client,
+    /// EC2.
+    pub ec2: aws_sdk_ec2::Client,
+    /// The region that both talk to.
+    pub region: String,
+}
+
+/// The SDK's default chain (environment, profile, container, instance role) with Kiln's HTTP stack, timeouts and
+/// retries. `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_EBS` and `AWS_ENDPOINT_URL_EC2` are honoured by the SDK.
+pub fn defaults(region: Option<&str>) -> ConfigLoader {
+    let http = Builder::new()
+        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(4))
+        // No default in the SDK: a stalled connection would hold a worker for ever.
+        .read_timeout(Duration::from_secs(12))
+        .operation_attempt_timeout(Duration::from_secs(20))
+        .operation_timeout(Duration::from_secs(120))
+        .build();
+    let retries = RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS)
+        .with_initial_backoff(Duration::from_millis(200))
+        .with_max_backoff(Duration::from_secs(8));
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .timeout_config(timeouts)
+        .retry_config(retries);
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    loader
+}
+
+impl Clients {
+    /// Clients for `region`, or for the region that the environment or profile names.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] if no region is set anywhere.
+    pub async fn from_env(region: Option<&str>) -> Result<Self, Error> {
+        Self::from_config(&defaults(region).load().await)
+    }
+
+    /// Clients over a loaded configuration, normally one of [`defaults`].
+    ///
+    /// # Errors
+    /// [`Error::Spec`] if it has no region.
+    pub fn from_config(config: &SdkConfig) -> Result<Self, Error> {
+        let region = config
+            .region()
+            .ok_or_else(|| Error::Spec("no AWS region is set: pass one or set AWS_REGION".to_owned()))?
+            .to_string();
+        // The SDK's shared retry quota of 500 tokens is meant for many small callers; one throttled second with 32
+        // workers empties it and fails the upload. Attempts and the operation's timeout bound the retries here.
+        let partition = RetryPartition::custom("kiln-upload")
+            .token_bucket(TokenBucket::unlimited())
+            .build();
+        let ebs = aws_sdk_ebs::config::Builder::from(config)
+            .retry_partition(partition)
+            .retry_classifier(DamagedOnTheWay)
+            .build();
+        Ok(Self {
+            ebs: aws_sdk_ebs::Client::from_conf(ebs),
+            ec2: aws_sdk_ec2::Client::new(config),
+            region,
+        })
+    }
+}
+
+/// A block's body is not signed, only its checksum is: one that a bad link damaged is refused as invalid, although
+/// the same request sent again is fine. So is one that came too slowly. No other validation error is worth a retry.
+#[derive(Debug)]
+struct DamagedOnTheWay;
+
+impl ClassifyRetry for DamagedOnTheWay {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context
+            .output_or_error()
+            .and_then(Result::err)
+            .and_then(|error| error.as_operation_error())
+            .and_then(|error| error.downcast_ref::<PutSnapshotBlockError>());
+        match error {
+            Some(PutSnapshotBlockError::ValidationException(invalid)) if damaged(invalid.reason()) => {
+                RetryAction::transient_error()
+            }
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "damaged on the way"
+    }
+}
+
+fn damaged(reason: Option<&ValidationExceptionReason>) -> bool {
+    matches!(
+        reason,
+        Some(ValidationExceptionReason::InvalidBlock | ValidationExceptionReason::WriteRequestTimeout)
+    )
+}

@@ -1,0 +1,133 @@
+//! Why a publication stopped, and what it left.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::call::{CallError, Kind};
+
+/// What ended a step.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The disk cannot be read, or cannot be an EBS volume.
+    #[error("failed to read disk '{}': {reason}", path.display())]
+    Disk {
+        /// The disk.
+        path: PathBuf,
+        /// What the kernel said.
+        reason: std::io::Error,
+    },
+    /// The publication asks for what AWS does not take.
+    #[error("refused to publish: {0}")]
+    Spec(String),
+    /// An AWS call failed, after the retries that make sense for it.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// An image of that name exists and was made from something else.
+    #[error(
+        "refused to publish: image name '{name}' is taken by {image_id}, which {found}; wanted digest {wanted}; deregister that image or change the name"
+    )]
+    NameTaken {
+        /// The AMI's name.
+        name: String,
+        /// The image that has it.
+        image_id: String,
+        /// What was found there: `has digest …`, `has no kiln:digest tag`, …
+        found: String,
+        /// The digest that is being published.
+        wanted: String,
+    },
+    /// A snapshot or an image reached a state that it never leaves.
+    #[error("{what} {id} ended as '{state}': {reason}")]
+    Ended {
+        /// `snapshot` or `image`.
+        what: &'static str,
+        /// Its id.
+        id: String,
+        /// AWS's state.
+        state: String,
+        /// AWS's own reason.
+        reason: String,
+    },
+    /// A wait ran into its bound.
+    #[error("gave up on {what} {id} after {} s: it is still '{state}'", waited.as_secs())]
+    TimedOut {
+        /// `snapshot` or `image`.
+        what: &'static str,
+        /// Its id.
+        id: String,
+        /// AWS's state, with its percentage where it gives one.
+        state: String,
+        /// The bound.
+        waited: Duration,
+    },
+    /// The caller's interrupt ended it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// True if the same publication may well succeed later: throttled, unreachable, or still on its way.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Call(call) => matches!(call.kind, Kind::Throttled | Kind::Unreachable),
+            Self::TimedOut { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// A publication that failed, and what became of the resources it had made.
+#[derive(Debug)]
+pub struct Failure {
+    /// Why.
+    pub cause: Error,
+    /// What had been made and is gone again.
+    pub removed: Vec<String>,
+    /// What is still there: the id, and the command that removes it.
+    pub left: Vec<(String, String)>,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.cause)?;
+        if !self.removed.is_empty() {
+            write!(f, "; removed {}", self.removed.join(", "))?;
+        }
+        for (id, remedy) in &self.left {
+            write!(f, "; {id} is left in the account: {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+// Its text holds the cause's: a source would print it twice.
+impl std::error::Error for Failure {}
+
+impl From<Error> for Failure {
+    fn from(cause: Error) -> Self {
+        Self {
+            cause,
+            removed: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_is_gone_and_what_is_left() {
+        let failure = Failure {
+            cause: Error::Interrupted,
+            removed: vec!["image ami-1".to_owned()],
+            left: vec![("snapshot snap-1".to_owned(), "aws ec2 delete-snapshot".to_owned())],
+        };
+        assert_eq!(
+            failure.to_string(),
+            "interrupted; removed image ami-1; snapshot snap-1 is left in the account: aws ec2 delete-snapshot"
+        );
+    }
+}

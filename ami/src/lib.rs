@@ -1,0 +1,44 @@
+//! A disk image becomes an EBS snapshot and an AMI, or nothing at all.
+//!
+//! ```text
+//! disk.raw ──▶ scan ──▶ StartSnapshot ─ PutSnapshotBlock × n ─ CompleteSnapshot ──▶ RegisterImage ──▶ receipt
+//!    name taken by the same digest? adopted, nothing is sent ─────────────────────────────▲
+//! ```
+//!
+//! ```no_run
+//! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
+//! use kiln_ami::{Clients, PublishSpec, publish};
+//!
+//! let clients = Clients::from_env(None).await?;
+//! let spec = PublishSpec::new("disk.raw", "shop", "9f86d081884c7d659a2feaa0c55ad015");
+//! let published = publish(&clients, &spec, &|progress| eprintln!("{progress}"), std::future::pending()).await?;
+//! println!("{}", published.image_id);
+//! # Ok(()) }
+//! ```
+//!
+//! The library prints nothing and reads no manifest: `kiln publish` is one caller.
+
+mod spec;
+mod clients;
+mod publish;
+// The steps of a publication, in order.
+mod disk;
+mod upload;
+mod image;
+mod wait;
+// What the caller sees.
+mod progress;
+mod receipt;
+mod error;
+mod call;
+
+pub use call::{CallError, Kind};
+pub use clients::{Clients, defaults};
+pub use disk::{BLOCK_SIZE, Disk};
+pub use error::{Error, Failure};
+pub use image::ImageRegistration;
+pub use progress::{Progress, Watch};
+pub use publish::{ACTIONS, publish};
+pub use receipt::Published;
+pub use spec::{BootMode, DIGEST_TAG, PublishSpec, Waits};
+pub use upload::{Sent, SnapshotUpload, Started};

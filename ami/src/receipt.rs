@@ -1,0 +1,62 @@
+//! What was published: the receipt that the next pipeline step reads.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A published image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// The AMI's id.
+    pub image_id: String,
+    /// The AMI's name.
+    pub image_name: String,
+    /// The snapshot behind its root volume.
+    pub snapshot_id: String,
+    /// The region they are in.
+    pub region: String,
+    /// The digest that both are tagged with.
+    pub digest: String,
+    /// True if the image was there already and nothing was sent.
+    pub adopted: bool,
+    /// The size of the root volume, in GiB.
+    pub volume_gib: u32,
+    /// Blocks of 512 KiB that were sent.
+    pub blocks_sent: u32,
+    /// Bytes that were sent, without the protocol's.
+    pub bytes_sent: u64,
+    /// The linear checksum that EBS verified: base64 of SHA-256 over the blocks' SHA-256 in order. None if adopted.
+    pub checksum: Option<String>,
+    /// How long it took.
+    pub seconds: f64,
+    /// Tags on the image.
+    pub tags: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_survives_json() {
+        let receipt = Published {
+            image_id: "ami-1".into(),
+            image_name: "shop-9f86".into(),
+            snapshot_id: "snap-1".into(),
+            region: "eu-west-1".into(),
+            digest: "9f86".into(),
+            adopted: false,
+            volume_gib: 2,
+            blocks_sent: 3,
+            bytes_sent: 1_572_864,
+            checksum: Some("x=".into()),
+            seconds: 1.5,
+            tags: BTreeMap::from([("Name".into(), "shop".into())]),
+        };
+        let json = serde_json::to_string(&receipt).expect("receipts serialise");
+        assert_eq!(
+            serde_json::from_str::<Published>(&json).expect("and parse"),
+            receipt
+        );
+    }
+}

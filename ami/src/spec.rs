@@ -1,0 +1,224 @@
+//! What is to be published, and within which bounds.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// The tag that ties an image and its snapshot to the content they were made from.
+pub const DIGEST_TAG: &str = "kiln:digest";
+/// The tag that carries the manifest's image name.
+pub(crate) const NAME_TAG: &str = "kiln:image";
+
+const WORKERS: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not zero");
+
+/// Digits of the digest that an image's name carries: 128 bits, so that two contents never meet.
+const DIGEST_IN_NAME: usize = 32;
+
+/// How the image asks the firmware to boot it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BootMode {
+    /// UEFI where the instance type has it, BIOS elsewhere: right for a disk that carries both loaders.
+    #[default]
+    UefiPreferred,
+    /// UEFI only; also turns on the `NitroTPM` device, which needs it.
+    Uefi,
+    /// BIOS only.
+    LegacyBios,
+}
+
+/// Bounds of the waits on AWS: each protects the pipeline from a resource that never gets there.
+#[derive(Debug, Clone)]
+pub struct Waits {
+    /// For a new snapshot to be known everywhere: EBS itself names two minutes.
+    pub visible: Duration,
+    /// For a completed upload to become a completed snapshot.
+    pub snapshot: Duration,
+    /// For a registered image to become available.
+    pub image: Duration,
+    /// Between two looks at first; it grows to eight times as much.
+    pub poll: Duration,
+    /// Looks in a row that must say "ready": describe calls are eventually consistent and can go back.
+    pub in_a_row: u32,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            visible: Duration::from_secs(120),
+            snapshot: Duration::from_secs(3600),
+            image: Duration::from_secs(1800),
+            poll: Duration::from_secs(2),
+            in_a_row: 3,
+        }
+    }
+}
+
+/// One publication: a disk, what it is called, and how it is sent.
+#[derive(Debug, Clone)]
+pub struct PublishSpec {
+    /// The raw disk image.
+    pub disk: PathBuf,
+    /// The image's name in the manifest: becomes the first part of the AMI's name.
+    pub name: String,
+    /// The digest of the image in hexadecimal, at least 32 digits; a prefix such as `sha256:` is allowed.
+    pub digest: String,
+    /// The AMI's and the snapshot's description, at most 255 characters.
+    pub description: String,
+    /// Tags for image and snapshot, beside those that Kiln sets (`Name`, `kiln:digest`, `kiln:image`).
+    pub tags: BTreeMap<String, String>,
+    /// How the image boots.
+    pub boot_mode: BootMode,
+    /// Blocks in flight at once. 32 keeps a link to a region busy and costs some 40 MiB of memory; within EC2
+    /// 64 is faster, over a thin line 8 is steadier.
+    pub workers: NonZeroUsize,
+    /// Bounds of the waits.
+    pub waits: Waits,
+}
+
+impl PublishSpec {
+    /// A publication of `disk` as `name` with everything else at its default.
+    pub fn new(disk: impl Into<PathBuf>, name: impl Into<String>, digest: impl Into<String>) -> Self {
+        let (name, digest) = (name.into(), digest.into());
+        Self {
+            disk: disk.into(),
+            description: format!("{name}, made by kiln {}", env!("CARGO_PKG_VERSION")),
+            name,
+            digest,
+            tags: BTreeMap::new(),
+            boot_mode: BootMode::default(),
+            workers: WORKERS,
+            waits: Waits::default(),
+        }
+    }
+
+    /// The AMI's name: unique per account and region, and the only thing that makes registering idempotent, so
+    /// it carries the digest.
+    pub fn image_name(&self) -> String {
+        format!("{}-{}", self.name, self.short_digest())
+    }
+
+    /// The first 32 hexadecimal digits.
+    fn short_digest(&self) -> &str {
+        let digits = self.digest.rsplit(':').next().unwrap_or_default();
+        digits.get(..DIGEST_IN_NAME).unwrap_or(digits)
+    }
+
+    /// All tags, as they are set on the snapshot and on the image when each is created.
+    pub fn all_tags(&self) -> BTreeMap<String, String> {
+        let mut tags = self.tags.clone();
+        tags.entry("Name".to_owned()).or_insert_with(|| self.image_name());
+        tags.insert(DIGEST_TAG.to_owned(), self.digest.clone());
+        tags.insert(NAME_TAG.to_owned(), self.name.clone());
+        tags
+    }
+
+    /// Refuses what AWS would refuse, before anything is sent.
+    ///
+    /// # Errors
+    /// [`Error::Spec`], which names the field and the limit.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |why: String| Err(Error::Spec(why));
+        if self.short_digest().len() < DIGEST_IN_NAME
+            || !self.short_digest().bytes().all(|b| b.is_ascii_hexdigit())
+        {
+            return refuse(format!(
+                "digest '{}' is not at least 32 hexadecimal digits",
+                self.digest
+            ));
+        }
+        let name = self.image_name();
+        if !(3..=128).contains(&name.len()) {
+            return refuse(format!("image name '{name}' is not 3 to 128 characters long"));
+        }
+        // The characters that RegisterImage takes in a name.
+        if let Some(bad) = name
+            .chars()
+            .find(|c| !c.is_ascii_alphanumeric() && !"()[] ./-'@_".contains(*c))
+        {
+            return refuse(format!(
+                "image name '{name}' holds {bad:?}, which an AMI's name cannot"
+            ));
+        }
+        if self.description.chars().count() > 255 {
+            return refuse("description is longer than 255 characters".to_owned());
+        }
+        // 50 tags a resource; StartSnapshot takes keys of at most 127 characters.
+        if self.all_tags().len() > 50 {
+            return refuse("more than 50 tags".to_owned());
+        }
+        for (key, value) in &self.tags {
+            if key.starts_with("aws:") || key == DIGEST_TAG || key == NAME_TAG {
+                return refuse(format!("tag '{key}' is reserved: choose another key"));
+            }
+            if key.is_empty() || key.chars().count() > 127 || value.chars().count() > 255 {
+                return refuse(format!(
+                    "tag '{key}' is too long: at most 127 characters for a key, 255 for a value"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+    #[test]
+    fn the_name_carries_the_digest() {
+        let name = "shop-9f86d081884c7d659a2feaa0c55ad015";
+        assert_eq!(PublishSpec::new("d", "shop", DIGEST).image_name(), name);
+        assert_eq!(
+            PublishSpec::new("d", "shop", format!("sha256:{DIGEST}")).image_name(),
+            name
+        );
+    }
+
+    #[test]
+    fn what_aws_would_refuse_is_refused_before_anything_is_sent() {
+        let tagged = |key: &str, value: &str| {
+            let mut spec = PublishSpec::new("d", "shop", DIGEST);
+            spec.tags.insert(key.to_owned(), value.to_owned());
+            spec
+        };
+        let long = "x".repeat(256);
+        let table: [(PublishSpec, Option<&str>); 8] = [
+            (PublishSpec::new("d", "shop", DIGEST), None),
+            (PublishSpec::new("d", "shop", "abc"), Some("32 hexadecimal")),
+            (
+                PublishSpec::new("d", "shöp", DIGEST),
+                Some("which an AMI's name cannot"),
+            ),
+            (PublishSpec::new("d", &long[..120], DIGEST), Some("3 to 128")),
+            (tagged("team", "web"), None),
+            (tagged("aws:team", "web"), Some("reserved")),
+            (tagged(DIGEST_TAG, "mine"), Some("reserved")),
+            (tagged("team", &long), Some("too long")),
+        ];
+        for (spec, expected) in table {
+            let found = spec.check().err().map(|error| error.to_string());
+            match expected {
+                None => assert_eq!(found, None),
+                Some(part) => assert!(
+                    found.as_deref().is_some_and(|text| text.contains(part)),
+                    "{part}: {found:?}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn own_tags_are_added_to_the_callers() {
+        let mut spec = PublishSpec::new("d", "shop", DIGEST);
+        spec.tags.insert("Name".to_owned(), "mine".to_owned());
+        let tags = spec.all_tags();
+        assert_eq!(tags["Name"], "mine");
+        assert_eq!(tags[DIGEST_TAG], DIGEST);
+        assert_eq!(tags[NAME_TAG], "shop");
+    }
+}

@@ -1,0 +1,288 @@
+//! `kiln bake`: from a manifest to an image, step by step.
+//!
+//! ```text
+//! tools → base → frontend → venv → overlay → provision → clean → assert → root.tar → disk.raw → receipt
+//! ```
+//!
+//! Everything is written to a folder beside the image's own and renamed at the end: a bake that fails, or is killed,
+//! leaves no image under its digest. Its mounts are this process's alone and die with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use kiln_image::disk::{self, DiskReport};
+use kiln_image::tree::{self, TreeReport};
+use kiln_image::{Base, BaseSpec, DiskSpec, Overlay, Tools, ids, lock};
+
+use crate::bench::{Bench, need_root};
+use crate::inputs::Inputs;
+use crate::manifest::Manifest;
+use crate::outlook::base_spec;
+use crate::plan::STEPS;
+use crate::provision::{self, Layer};
+use crate::receipt::{BaseInput, DiskFile, Receipt, RootFile, ServiceRelease};
+use crate::release::Built;
+use crate::report::{Outcome, Saying, StepRecord};
+use crate::store::Store;
+use crate::{clean, residue, sbom, uv};
+
+/// Another bake of the same digest takes a minute or two; past this it hangs.
+const LOCK_WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// Bakes, unless the image is there already. Runs in a mount namespace of its own (see `kiln_image::private_mounts`).
+///
+/// # Errors
+/// Any step's; what it left is removed.
+pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Result<Receipt> {
+    let store = Store::of(&manifest.dir);
+    let spec = base_spec(manifest);
+    let cached = Base::cached(&bench.cache, &spec);
+    if let Some(receipt) = cached.and_then(|base| store.receipt(&inputs.digest(&base.meta().tar_sha256))) {
+        return Ok(already(bench, &store, receipt));
+    }
+    need_root("a bake")?;
+    store.create()?;
+    store.remove_dead_buildings();
+    let mut work = Bake {
+        bench,
+        manifest,
+        inputs,
+        steps: Vec::new(),
+        begun: Instant::now(),
+    };
+    let (tools, base) = work.ground(&spec)?;
+    let digest = inputs.digest(&base.meta().tar_sha256);
+    let _lock = lock::acquire(&store.lock_path(&digest), LOCK_WAIT, &Saying(&bench.report))?;
+    if let Some(receipt) = store.receipt(&digest) {
+        return Ok(already(bench, &store, receipt));
+    }
+    let building = store.building_dir(&digest);
+    // Under the lock nobody works in there: it is what a killed bake left.
+    let _ = std::fs::remove_dir_all(&building);
+    let building = bench
+        .interrupt
+        .scratch(&building)
+        .context("failed to make a folder for the image")?;
+    bench
+        .report
+        .log_to(&building.path().join("log"))
+        .context("failed to open the bake's log")?;
+    let result = work.build(&tools, &base, &digest, building.path(), &store.image_dir(&digest));
+    bench.report.end_log();
+    let receipt = result?;
+    bench.interrupt.check()?;
+    let image = store.image_dir(&digest);
+    std::fs::rename(building.path(), &image)
+        .with_context(|| format!("failed to move the image to {}", image.display()))?;
+    Ok(receipt)
+}
+
+fn already(bench: &Bench, store: &Store, receipt: Receipt) -> Receipt {
+    bench.report.say(&format!(
+        "image {} is built already; nothing to do",
+        &receipt.digest[..12]
+    ));
+    store.touch(&receipt.digest);
+    receipt
+}
+
+struct Bake<'a> {
+    bench: &'a Bench,
+    manifest: &'a Manifest,
+    inputs: &'a Inputs,
+    steps: Vec<StepRecord>,
+    begun: Instant,
+}
+
+impl Bake<'_> {
+    fn number(name: &str) -> usize {
+        STEPS
+            .iter()
+            .position(|step| *step == name)
+            .map_or(0, |index| index + 1)
+    }
+
+    fn step<T>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&crate::report::Step<'_>) -> anyhow::Result<(T, Outcome, String)>,
+    ) -> anyhow::Result<T> {
+        self.bench.interrupt.check()?;
+        let step = self.bench.report.step(Self::number(name), STEPS.len(), name);
+        let (result, outcome, detail) = work(&step)?;
+        self.steps.push(step.done(outcome, detail));
+        Ok(result)
+    }
+
+    fn ground(&mut self, spec: &BaseSpec) -> anyhow::Result<(Tools, Base)> {
+        let cache = self.bench.cache_dir("")?;
+        let outcome = |cached: bool| if cached { Outcome::Cached } else { Outcome::Built };
+        let held = Tools::cached(&cache).is_some();
+        let tools = self.step("tools", |step| {
+            Ok((
+                Tools::ensure(&cache, &spec.mirror, step)?,
+                outcome(held),
+                String::new(),
+            ))
+        })?;
+        let held = Base::cached(&cache, spec).is_some();
+        let base = self.step("base", |step| {
+            let base = Base::ensure(&cache, spec, step)?;
+            let detail = format!(
+                "{} packages, {} MiB",
+                base.meta().packages.len(),
+                base.meta().tar_size >> 20
+            );
+            Ok((base, outcome(held), detail))
+        })?;
+        Ok((tools, base))
+    }
+
+    fn build(
+        &mut self,
+        tools: &Tools,
+        base: &Base,
+        digest: &str,
+        dir: &Path,
+        image: &Path,
+    ) -> anyhow::Result<Receipt> {
+        let (bench, manifest, inputs) = (self.bench, self.manifest, self.inputs);
+        let (built, records) =
+            provision::build_parts(bench, manifest, inputs, &base.tree(), Self::number, STEPS.len())?;
+        self.steps.extend(records);
+        let (root, software) = self.root(base, digest, dir, built)?;
+        let disk = self.step("disk.raw", |step| {
+            let spec = DiskSpec::gib(u64::from(manifest.image.size_gib));
+            let report = disk::write(tools, &dir.join("root.tar"), &dir.join("disk.raw"), &spec, step)?;
+            let detail = format!(
+                "{} of {} blocks hold data",
+                report.blocks_nonzero, report.blocks_total
+            );
+            Ok((report, Outcome::Built, detail))
+        })?;
+        self.step("receipt", |_| {
+            sbom::write(
+                &dir.join("packages.spdx.json"),
+                &manifest.image.name,
+                digest,
+                &software,
+            )?;
+            Ok((
+                (),
+                Outcome::Built,
+                format!("{} packages in the software list", software.len()),
+            ))
+        })?;
+        let receipt = self.receipt(base, digest, image, root, disk, tools.versions()?);
+        let text = serde_json::to_vec_pretty(&receipt).context("failed to write the receipt")?;
+        std::fs::write(dir.join("receipt.json"), text).context("failed to write the receipt")?;
+        Ok(receipt)
+    }
+
+    /// The steps that see the root: everything that is mounted is unmounted when this returns.
+    fn root(
+        &mut self,
+        base: &Base,
+        digest: &str,
+        dir: &Path,
+        built: Vec<Built>,
+    ) -> anyhow::Result<(TreeReport, Vec<sbom::Package>)> {
+        let (bench, manifest, inputs) = (self.bench, self.manifest, self.inputs);
+        // In the image's own folder, which goes when a bake fails; an overlay's upper and work share a file system.
+        let layer = bench
+            .interrupt
+            .scratch(&dir.join("layer"))
+            .context("failed to make a folder for the layer")?;
+        let [upper, work, merged] = ["upper", "work", "merged"].map(|name| layer.path().join(name));
+        let overlay = self.step("overlay", |_| {
+            Ok((
+                Overlay::mount(&base.tree(), &upper, &work, &merged)?,
+                Outcome::Built,
+                String::new(),
+            ))
+        })?;
+        self.step("provision", |step| {
+            let layer = Layer {
+                manifest,
+                inputs,
+                built,
+                digest: digest.to_owned(),
+            };
+            let detail = provision::apply(bench, overlay.merged(), &layer, step)?;
+            Ok(((), Outcome::Built, detail))
+        })?;
+        self.step("clean", |_| {
+            Ok((clean::root(overlay.merged())?, Outcome::Built, String::new()))
+        })?;
+        let software = self.step("assert", |_| {
+            let files = residue::check(overlay.merged())?;
+            Ok((
+                sbom::collect(overlay.merged())?,
+                Outcome::Built,
+                format!("{files} files, no findings"),
+            ))
+        })?;
+        overlay.unmount()?;
+        let tree = self.step("root.tar", |step| {
+            let out = dir.join("root.tar");
+            let report = tree::write_root_tar(&base.tar(), &upper, &out, ids::SOURCE_DATE_EPOCH, step)?;
+            let detail = format!("{} entries, {} MiB", report.entries, report.bytes >> 20);
+            Ok((report, Outcome::Built, detail))
+        })?;
+        Ok((tree, software))
+    }
+
+    fn receipt(
+        &self,
+        base: &Base,
+        digest: &str,
+        image: &Path,
+        root: TreeReport,
+        disk: DiskReport,
+        mut tools: BTreeMap<String, String>,
+    ) -> Receipt {
+        tools.insert("uv".to_owned(), uv::VERSION.to_owned());
+        tools.extend(
+            self.inputs
+                .node
+                .iter()
+                .map(|node| ("node".to_owned(), node.version.clone())),
+        );
+        let releases = self.manifest.services.iter().zip(&self.inputs.services);
+        let path = |name: &str| -> PathBuf { image.join(name) };
+        Receipt {
+            name: self.manifest.image.name.clone(),
+            digest: digest.to_owned(),
+            created_by: format!("kiln {}", env!("CARGO_PKG_VERSION")),
+            created_at: jiff::Timestamp::now().to_string(),
+            dir: image.to_owned(),
+            disk: DiskFile {
+                path: path("disk.raw"),
+                report: disk,
+            },
+            root: RootFile {
+                path: path("root.tar"),
+                entries: root.entries,
+                size: root.bytes,
+                sha256: root.sha256,
+            },
+            base: BaseInput {
+                name: self.manifest.image.base.clone(),
+                key: base.key().to_owned(),
+                sha256: base.meta().tar_sha256.clone(),
+            },
+            services: releases
+                .map(|(service, inputs)| ServiceRelease {
+                    name: service.name.clone(),
+                    release: inputs.release.clone(),
+                })
+                .collect(),
+            inputs: self.inputs.parts.clone(),
+            tools,
+            steps: self.steps.clone(),
+            seconds: self.begun.elapsed().as_secs_f64(),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The command line: what can be asked, with examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Bakes, proves and publishes the image of a web app for EC2 Auto Scaling.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 usage, 69 a needed tool is missing, 75 try again, 78 manifest invalid, 130 interrupted.
+stdout carries only the answer; progress goes to stderr.
+
+Examples:
+  kiln init shop && kiln -C shop bake && kiln -C shop rehearse
+  kiln -C shop --json bake | jq -r .disk.path";
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Machine-readable: JSON lines on stderr, one JSON answer on stdout.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The app's folder, which holds kiln.toml.
+    #[arg(
+        short = 'C',
+        id = "app",
+        value_name = "DIR",
+        default_value = ".",
+        global = true
+    )]
+    pub dir: PathBuf,
+    /// Colour on stderr.
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
+    pub color: Color,
+    /// Also show what the tools print.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands, in the order of an image's life.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write the starter app and its manifest; it bakes as it is.
+    #[command(after_help = "Examples:\n  kiln init shop\n  kiln init web/till --name till")]
+    Init {
+        /// A new or empty folder.
+        dir: PathBuf,
+        /// Name of image and service; the folder's by default.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Validate the manifest, the app's lock files and the templates; no network.
+    #[command(after_help = "Examples:\n  kiln check\n  kiln -C shop check")]
+    Check,
+    /// Print the digest, the layers with cached or not, and the steps of a bake.
+    #[command(after_help = "Examples:\n  kiln plan\n  kiln --json plan | jq -r .digest")]
+    Plan(Agent),
+    /// Build the image under .kiln/images/<digest>/; one that is there is not built again.
+    #[command(
+        after_help = "Examples:\n  kiln bake\n  kiln --json bake | jq -r .disk.path\n  KILN_CACHE=/var/cache/kiln kiln -C shop bake"
+    )]
+    Bake(Agent),
+    /// Apply the app layer to a root: packages, files, users, releases, units.
+    #[command(
+        after_help = "Examples:\n  kiln provision --root /mnt/builder\n  kiln provision --root /     # on a live builder host"
+    )]
+    Provision {
+        /// A Debian 12 root.
+        #[arg(long, value_name = "DIR")]
+        root: PathBuf,
+        /// The agent to install.
+        #[command(flatten)]
+        agent: Agent,
+    },
+    /// Boot an image on a stage and play its life; exit 1 when a promise is broken.
+    #[command(
+        after_help = "Examples:\n  kiln rehearse                    # the latest image\n  kiln rehearse 3f9a\n  kiln rehearse --user-data fails.sh path/to/root.tar"
+    )]
+    Rehearse {
+        /// First digits of a digest, or the path to an image's folder or root.tar; the latest by default.
+        image: Option<String>,
+        /// User data for the instance.
+        #[arg(long, value_name = "FILE")]
+        user_data: Option<PathBuf>,
+    },
+    /// Upload the disk as an EBS snapshot and register the AMI; idempotent by digest.
+    #[command(
+        after_help = "Examples:\n  kiln publish\n  kiln --json publish --region eu-central-1 | jq -r .image_id"
+    )]
+    Publish {
+        /// First digits of a digest, or the path to an image's folder; the latest by default.
+        image: Option<String>,
+        /// AWS region; the manifest's [aws] region or the environment's by default.
+        #[arg(long)]
+        region: Option<String>,
+    },
+    /// Print the completion script of a shell.
+    #[command(after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln")]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+/// Which agent goes onto the image.
+#[derive(Debug, Clone, Args)]
+pub struct Agent {
+    /// The kiln-agent to put on the image [env: `KILN_AGENT`]; the one beside kiln by default.
+    #[arg(long, value_name = "FILE")]
+    pub agent: Option<PathBuf>,
+}
+
+impl Agent {
+    /// The one named, here or in the environment.
+    pub fn named(&self) -> Option<PathBuf> {
+        self.agent.clone().or_else(|| {
+            std::env::var_os("KILN_AGENT")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        })
+    }
+}
+
+impl Global {
+    /// Whether errors are coloured.
+    pub fn colored(&self) -> bool {
+        use std::io::IsTerminal as _;
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => std::env::var_os("NO_COLOR").is_none() && std::io::stderr().is_terminal(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_shows_examples() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands() {
+            let help = sub.clone().render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{} has none", sub.get_name());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Why a command of Kiln ends without success, and the exit code that says so.
+//!
+//! A step returns `anyhow::Error`; where the caller of `kiln` must tell kinds apart, one of these is in the chain.
+
+use crate::manifest::Complaints;
+
+/// The kinds of failure that a pipeline can act on. Everything else is a plain failure, code 1.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command line makes no sense; code 2, as clap's own.
+    #[error("{0}")]
+    Usage(String),
+    /// A tool or file of the host is missing; code 69 (`EX_UNAVAILABLE`).
+    #[error("{what} is missing: {remedy}")]
+    Missing {
+        /// The tool, with its needed version if that is the trouble.
+        what: String,
+        /// The command that gets it.
+        remedy: String,
+    },
+    /// The same command may well succeed later; code 75 (`EX_TEMPFAIL`).
+    #[error("{0}")]
+    TryAgain(String),
+    /// The manifest or what it names is invalid; code 78 (`EX_CONFIG`).
+    #[error(transparent)]
+    Manifest(#[from] Complaints),
+    /// SIGINT or SIGTERM came and everything was cleaned up; code 130.
+    #[error("interrupted; nothing is left behind")]
+    Interrupted,
+}
+
+impl Failure {
+    /// A tool that a Debian package brings.
+    pub fn missing_tool(tool: &str, package: &str) -> Self {
+        Self::Missing {
+            what: format!("'{tool}'"),
+            remedy: format!("apt-get install {package}"),
+        }
+    }
+
+    /// The exit code of this kind.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Missing { .. } => 69,
+            Self::TryAgain(_) => 75,
+            Self::Manifest(_) => 78,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// The one place that turns an error into an exit code.
+pub fn code(error: &anyhow::Error) -> u8 {
+    let own = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Failure>())
+        .map(Failure::code);
+    let image = || {
+        error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<kiln_image::Error>())
+            .map(image_code)
+    };
+    let stage = || {
+        error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<kiln_stage::Error>())
+            .map(stage_code)
+    };
+    own.or_else(image).or_else(stage).unwrap_or(1)
+}
+
+fn image_code(error: &kiln_image::Error) -> u8 {
+    use kiln_image::Error;
+    match error {
+        Error::MissingTool { .. } | Error::NotRoot { .. } | Error::Mirror { .. } => 69,
+        Error::Locked { .. } => 75,
+        _ => 1,
+    }
+}
+
+fn stage_code(error: &kiln_stage::Error) -> u8 {
+    match error {
+        kiln_stage::Error::Missing(_) | kiln_stage::Error::Ground(_) => 69,
+        kiln_stage::Error::Stage(_) => 1,
+    }
+}
+
+/// Says what a full disk means here; every other error stays as it is.
+///
+/// A path in the message is worth more than the bare `ENOSPC` of whichever write came last.
+pub fn explain(error: anyhow::Error, on: &std::path::Path) -> anyhow::Error {
+    let full = error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| {
+            matches!(
+                io.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            )
+        }) || cause.to_string().contains("No space left on device")
+    });
+    if !full {
+        return error;
+    }
+    error.context(format!(
+        "the disk under {} is full; nothing of this bake was kept: free some space, or name another cache with KILN_CACHE",
+        on.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn a_kind_deep_in_the_chain_decides_the_exit_code() {
+        let table: [(anyhow::Error, u8); 6] = [
+            (anyhow!("npm exited with 3"), 1),
+            (Failure::Usage("no image".into()).into(), 2),
+            (Failure::missing_tool("bwrap", "bubblewrap").into(), 69),
+            (Failure::TryAgain("lock held".into()).into(), 75),
+            (Failure::Manifest(Complaints::default()).into(), 78),
+            (Failure::Interrupted.into(), 130),
+        ];
+        for (error, expected) in table {
+            let error = Err::<(), _>(error)
+                .context("failed to bake")
+                .expect_err("it is an error");
+            assert_eq!(code(&error), expected, "{error:#}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_named_as_such() {
+        let error =
+            anyhow!("mke2fs: No space left on device while writing").context("failed to build the disk");
+        let told = format!("{:#}", explain(error, std::path::Path::new("/var/kiln")));
+        assert!(told.starts_with("the disk under /var/kiln is full"), "{told}");
+    }
+}

@@ -1,0 +1,172 @@
+//! The built side of a service: `npm ci` and the build command, in a scratch folder outside the image, cached.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use crate::bench::Bench;
+use crate::failure::Failure;
+use crate::manifest::{Frontend, Service};
+use crate::report::Outcome;
+use crate::sandbox::{CommandFailed, Sandbox, find_program};
+use crate::sources::{self, Source};
+
+/// Where a frontend is built; a constant, since bundlers write paths into their output.
+const PLACE: &str = "/tmp/build";
+
+/// The Node.js of this machine.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// `v22.12.0`.
+    pub version: String,
+    bin: PathBuf,
+}
+
+impl Node {
+    /// Finds node and npm on the `PATH`.
+    ///
+    /// # Errors
+    /// [`Failure::Missing`].
+    pub fn find() -> anyhow::Result<Self> {
+        let missing = |what: &str| Failure::Missing {
+            what: format!("'{what}'"),
+            remedy: remedy(),
+        };
+        let node = find_program("node").ok_or_else(|| missing("node"))?;
+        find_program("npm").ok_or_else(|| missing("npm"))?;
+        let output = std::process::Command::new(&node).arg("--version").output();
+        let output = output.with_context(|| format!("failed to run {} --version", node.display()))?;
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let bin = node.parent().unwrap_or(&node).to_owned();
+        Ok(Self { version, bin })
+    }
+
+    /// A sandbox in which it runs; an installation outside `/usr` (nvm, for example) is shown where it is.
+    fn sandbox(&self) -> Sandbox {
+        let sandbox = Sandbox::host();
+        let real = self
+            .bin
+            .join("node")
+            .canonicalize()
+            .unwrap_or_else(|_| self.bin.join("node"));
+        match real
+            .parent()
+            .and_then(Path::parent)
+            .filter(|prefix| !prefix.starts_with("/usr"))
+        {
+            Some(prefix) => sandbox
+                .bind_ro(prefix, prefix)
+                .env("PATH", format!("{}/bin:/usr/bin:/bin", prefix.display())),
+            None => sandbox.env("PATH", format!("{}:/usr/bin:/bin", self.bin.display())),
+        }
+    }
+}
+
+fn remedy() -> String {
+    "install Node.js 20.19 or newer with npm (Debian 12's own is older), see https://nodejs.org/en/download"
+        .to_owned()
+}
+
+/// Decides whether a build can be taken from the cache: sources and lock file, the command, and what runs it.
+pub fn key(service: &Service, frontend: &Frontend, sources_hash: &str, node: &Node) -> String {
+    let Frontend { build, dist, .. } = frontend;
+    let dist = dist.display();
+    let parts = [
+        "frontend 1",
+        sources_hash,
+        build,
+        &dist.to_string(),
+        &service.path,
+        &node.version,
+    ];
+    sources::hash_bytes(parts.join("\0"))[..32].to_owned()
+}
+
+/// The files to serve, as a folder of the host's cache.
+///
+/// # Errors
+/// npm or the build fails: [`CommandFailed`] with its last lines; Node.js is too old: [`Failure::Missing`].
+pub fn build(
+    bench: &Bench,
+    app: &Path,
+    service: &Service,
+    frontend: &Frontend,
+    sources: &[Source],
+    node: &Node,
+    key: &str,
+) -> anyhow::Result<(PathBuf, Outcome)> {
+    let target = bench.cache.join("web").join(key);
+    if target.is_dir() {
+        return Ok((target, Outcome::Cached));
+    }
+    let downloads = bench.cache_dir("npm")?;
+    let scratch = bench
+        .cache
+        .join("build")
+        .join(format!("{key}.{}", std::process::id()));
+    let scratch = bench
+        .interrupt
+        .scratch(&scratch)
+        .context("failed to make a scratch folder")?;
+    let folder = scratch.path().join("app");
+    sources::copy(&app.join(&frontend.dir), sources, &folder)?;
+    let mut sandbox = node
+        .sandbox()
+        .bind(&folder, Path::new(PLACE))
+        .bind(&downloads, Path::new("/tmp/npm-cache"))
+        .dir(Path::new(PLACE))
+        .env("npm_config_cache", "/tmp/npm-cache")
+        .env("npm_config_update_notifier", "false")
+        .env("npm_config_color", "false")
+        .env("NO_COLOR", "1")
+        // The base under which the service's assets are reached; Vite's `base` in the starter.
+        .env("BASE_PATH", &service.path);
+    if let Some(home) = std::env::var_os("HOME") {
+        sandbox = sandbox.bind_ro_try(&Path::new(&home).join(".npmrc"), Path::new("/tmp/.npmrc"));
+    }
+    let run = |sandbox: &Sandbox, command: &[&str]| {
+        sandbox
+            .run(bench, command)
+            .map_err(|error| too_old(error, node))
+            .with_context(|| {
+                format!(
+                    "failed to build the frontend of service '{}' in {}",
+                    service.name,
+                    frontend.dir.display()
+                )
+            })
+    };
+    run(
+        &sandbox.clone().network(Path::new("/")),
+        &["npm", "ci", "--no-audit", "--no-fund"],
+    )?;
+    // No network: what the build uses is what the lock file names.
+    run(&sandbox, &["sh", "-c", &frontend.build])?;
+    let dist = folder.join(&frontend.dist);
+    if !dist.join("index.html").is_file() {
+        let (build, dist) = (&frontend.build, frontend.dir.join(&frontend.dist));
+        bail!(
+            "'{build}' made no {}/index.html: name what it writes with 'dist'",
+            dist.display()
+        );
+    }
+    let target = bench.entry("web", key, |dir| {
+        let built = sources::everything(&dist)?;
+        sources::copy(&dist, &built, dir)
+    })?;
+    Ok((target, Outcome::Built))
+}
+
+/// npm only warns of a Node.js that is too old; what fails afterwards fails for that.
+fn too_old(error: anyhow::Error, node: &Node) -> anyhow::Error {
+    let failed = error.downcast_ref::<CommandFailed>();
+    let told = failed.is_some_and(|failed| failed.tail.iter().any(|line| line.contains("EBADENGINE")));
+    if !told {
+        return error;
+    }
+    let what = format!("a newer Node.js (this is {})", node.version);
+    error.context(Failure::Missing {
+        what,
+        remedy: remedy(),
+    })
+}

@@ -1,0 +1,47 @@
+//! Bakes, proves and publishes the image of a web app.
+//!
+//! ```text
+//!  kiln.toml ─ manifest ─▶ inputs ─▶ plan ─▶ bake: frontend, venv → provision → clean → residue → tar, disk ─▶ receipt
+//!                                                                                                      │
+//!                                                         publish ─▶ AMI ◀────── store ──────▶ rehearse ─▶ verdict
+//! ```
+
+// The command, and what every step works with.
+pub mod cli;
+pub mod run;
+pub mod failure;
+pub mod interrupt;
+pub mod signals;
+pub mod report;
+pub mod bench;
+pub mod sandbox;
+
+// What is asked for.
+pub mod init;
+pub mod manifest;
+pub mod template;
+pub mod sources;
+pub mod inputs;
+pub mod plan;
+pub mod outlook;
+
+// The bake, in order.
+pub mod bake;
+pub mod frontend;
+pub mod precompress;
+pub mod uv;
+pub mod venv;
+pub mod provision;
+pub mod packages;
+pub mod release;
+pub mod units;
+pub mod verify;
+pub mod clean;
+pub mod residue;
+pub mod sbom;
+pub mod receipt;
+
+// What is done with an image.
+pub mod store;
+pub mod rehearse;
+pub mod publish;

@@ -1,0 +1,154 @@
+//! `kiln.toml`: what to bake, checked.
+//!
+//! ```text
+//! text ── file.rs (serde) ──▶ ManifestFile ── rules.rs (pure) ──▶ Manifest ── sources.rs (reads the app) ──▶ checked
+//!             │                                   │                                  │
+//!             └──────────────── Complaint: file:line:column, the line, a caret ──────┘
+//! ```
+
+mod complaint;
+mod file;
+mod rules;
+mod sources;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+pub use complaint::{Complaint, Complaints};
+
+/// The manifest's file name.
+pub const FILE: &str = "kiln.toml";
+
+/// A checked manifest. Every path is relative to [`Self::dir`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Manifest {
+    /// The folder that holds `kiln.toml`: the app's repository.
+    pub dir: PathBuf,
+    /// What the image is.
+    pub image: Image,
+    /// The apps on it, in the manifest's order; at least one.
+    pub services: Vec<Service>,
+    /// `[aws] region`; the AWS environment decides where it is absent.
+    pub region: Option<String>,
+    /// What a rehearsal asks for; not part of the image.
+    pub rehearse: Rehearse,
+}
+
+/// `[image]`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Image {
+    /// First part of the AMI's name.
+    pub name: String,
+    /// The base root, `debian-12`.
+    pub base: String,
+    /// Debian packages over those of the base, sorted.
+    pub packages: Vec<String>,
+    /// The disk's size in GiB; EBS counts whole ones.
+    pub size_gib: u32,
+}
+
+/// `[[service]]`: one deployable web app.
+#[derive(Debug, Clone, Serialize)]
+pub struct Service {
+    /// Names the user, the socket, the folder under `/srv`.
+    pub name: String,
+    /// `/` or `/movies/`: where it is reached.
+    pub path: String,
+    /// The Python side.
+    pub backend: Option<Backend>,
+    /// The built side.
+    pub frontend: Option<Frontend>,
+    /// Answers 200 when this service can serve; under `path`.
+    pub health: Option<String>,
+}
+
+/// `[rehearse]`: URL paths as users see them.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Rehearse {
+    /// Loaded in turn beside those that Kiln knows itself; each has to answer 200.
+    pub paths: Vec<String>,
+    /// A route that streams its answer over some seconds, to be in flight when the notice comes.
+    pub stream: Option<String>,
+    /// How a whole answer of that route ends.
+    pub stream_ends: Option<String>,
+}
+
+/// A WSGI app in a folder with `requirements.txt`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Backend {
+    /// The folder.
+    pub dir: PathBuf,
+    /// `module:callable` or `module:factory()`, as gunicorn takes it.
+    pub wsgi: String,
+}
+
+/// A frontend in a folder with `package-lock.json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Frontend {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The shell command that builds it.
+    pub build: String,
+    /// What the build writes, relative to the folder.
+    pub dist: PathBuf,
+}
+
+impl Backend {
+    /// The lock file: every requirement pinned with its hashes.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("requirements.txt")
+    }
+}
+
+impl Frontend {
+    /// The lock file that `npm ci` installs.
+    pub fn lock(&self) -> PathBuf {
+        self.dir.join("package-lock.json")
+    }
+}
+
+impl Manifest {
+    /// Reads and checks the manifest of `dir` and the files that it names. No network.
+    ///
+    /// # Errors
+    /// [`Failure::Manifest`] with every complaint found, each with its place.
+    pub fn load(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::Manifest(Complaints::whole_file(
+                &path,
+                "there is no manifest here: make a starter with 'kiln init DIR', or name the app's folder with -C",
+            ))
+            .into(),
+            _ => anyhow::Error::new(error).context(format!("failed to read {}", path.display())),
+        })?;
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("failed to resolve {}", dir.display()))?;
+        let (manifest, places) = Self::parse(&text, &dir)?;
+        sources::check(&manifest, &places, &text).map_err(Failure::Manifest)?;
+        Ok(manifest)
+    }
+
+    /// Checks the text alone; reads nothing.
+    ///
+    /// # Errors
+    /// [`Failure::Manifest`].
+    pub fn parse(text: &str, dir: &Path) -> Result<(Self, Places), Failure> {
+        let file = file::parse(text).map_err(Failure::Manifest)?;
+        rules::check(file, text, dir).map_err(Failure::Manifest)
+    }
+}
+
+/// Where in the text the paths of each service stand, for complaints about the files they name.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Byte ranges of `backend`, by service.
+    pub backend: Vec<std::ops::Range<usize>>,
+    /// Byte ranges of `frontend`, by service.
+    pub frontend: Vec<std::ops::Range<usize>>,
+}

@@ -1,0 +1,67 @@
+//! The text of `kiln.toml` as serde sees it; nothing is checked but types and key names.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{Complaint, Complaints};
+
+type Text = Spanned<String>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ManifestFile {
+    pub(super) image: ImageTable,
+    #[serde(default, rename = "service")]
+    pub(super) services: Vec<Spanned<ServiceTable>>,
+    #[serde(default)]
+    pub(super) aws: AwsTable,
+    #[serde(default)]
+    pub(super) rehearse: RehearseTable,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ImageTable {
+    pub(super) name: Text,
+    pub(super) base: Option<Text>,
+    #[serde(default)]
+    pub(super) packages: Vec<Text>,
+    pub(super) size: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServiceTable {
+    pub(super) name: Text,
+    pub(super) path: Text,
+    pub(super) backend: Option<Text>,
+    pub(super) wsgi: Option<Text>,
+    pub(super) frontend: Option<Text>,
+    pub(super) build: Option<Text>,
+    pub(super) dist: Option<Text>,
+    pub(super) health: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AwsTable {
+    pub(super) region: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RehearseTable {
+    #[serde(default)]
+    pub(super) paths: Vec<Text>,
+    pub(super) stream: Option<Text>,
+    pub(super) stream_ends: Option<Text>,
+}
+
+pub(super) fn parse(text: &str) -> Result<ManifestFile, Complaints> {
+    toml::from_str(text).map_err(|error| {
+        let mut complaints = Complaints::default();
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        complaints.push(Complaint::at(text, error.span().unwrap_or(0..0), message));
+        complaints
+    })
+}

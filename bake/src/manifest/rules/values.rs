@@ -1,0 +1,167 @@
+//! The rules of single values: names, sizes, paths.
+
+use std::path::{Component, Path, PathBuf};
+
+use toml::Spanned;
+
+use super::Rules;
+
+/// Of the base roots that exist.
+pub(super) const BASES: [&str; 1] = ["debian-12"];
+
+/// Smaller disks do not hold the base; larger ones grow on first boot and need not be uploaded.
+const SIZES: std::ops::RangeInclusive<u32> = 1..=64;
+
+/// First segments that belong to nginx: the agent's health, and every frontend's assets and API.
+const RESERVED: [&str; 3] = ["healthz", "assets", "api"];
+
+impl Rules<'_> {
+    pub(super) fn name(&mut self, what: &str, name: &Spanned<String>, max: usize) -> String {
+        let value = name.get_ref();
+        let plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
+        let good = value.starts_with(|char: char| char.is_ascii_lowercase())
+            && !value.ends_with('-')
+            && value.len() <= max
+            && value.chars().all(plain);
+        if !good {
+            let wanted = format!(
+                "a lower-case letter, then up to {} of a-z, 0-9 and inner '-'",
+                max - 1
+            );
+            self.complain(
+                name.span(),
+                format!("{what} '{value}' is not a name: use {wanted}"),
+            );
+        }
+        value.clone()
+    }
+
+    pub(super) fn base(&mut self, base: &Spanned<String>) -> String {
+        if !BASES.contains(&base.get_ref().as_str()) {
+            let known = BASES.join("', '");
+            self.complain(
+                base.span(),
+                format!("base '{}' is not known: use '{known}'", base.get_ref()),
+            );
+        }
+        base.get_ref().clone()
+    }
+
+    pub(super) fn packages(&mut self, packages: &[Spanned<String>]) -> Vec<String> {
+        for package in packages {
+            // Debian Policy 5.6.1.
+            let name = package.get_ref();
+            let plain =
+                |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "+-.".contains(char);
+            if name.len() < 2
+                || !name.starts_with(|char: char| char.is_ascii_alphanumeric())
+                || !name.chars().all(plain)
+            {
+                self.complain(
+                    package.span(),
+                    format!("package '{name}' is not the name of a Debian package"),
+                );
+            }
+        }
+        let mut names: Vec<String> = packages.iter().map(|package| package.get_ref().clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    pub(super) fn size(&mut self, size: &Spanned<String>) -> u32 {
+        let gib = size
+            .get_ref()
+            .strip_suffix("GiB")
+            .and_then(|number| number.trim_end().parse().ok());
+        gib.filter(|gib| SIZES.contains(gib)).unwrap_or_else(|| {
+            let (min, max) = (SIZES.start(), SIZES.end());
+            let message = format!(
+                "size '{}' is not a whole number of GiB from {min} to {max}",
+                size.get_ref()
+            );
+            self.complain(size.span(), format!("{message}: write it as \"2GiB\""));
+            *SIZES.start()
+        })
+    }
+
+    pub(super) fn path(&mut self, path: &Spanned<String>) {
+        let value = path.get_ref();
+        if value == "/" {
+            return;
+        }
+        let trimmed = value.trim_matches('/');
+        let plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "-_".contains(char);
+        let segments = || trimmed.split('/');
+        if trimmed.is_empty() || !segments().all(|segment| !segment.is_empty() && segment.chars().all(plain))
+        {
+            let message =
+                format!("service path '{value}' is neither '/' nor like '/movies/' (a-z, 0-9, '-', '_')");
+            self.complain(path.span(), message);
+        } else if *value != format!("/{trimmed}/") {
+            let message = format!("service path '{value}' must begin and end in '/': write '/{trimmed}/'");
+            self.complain(path.span(), message);
+        } else if let Some(segment) = segments().find(|segment| RESERVED.contains(segment)) {
+            let message =
+                format!("service path '{value}' uses '{segment}', which nginx serves itself: take another");
+            self.complain(path.span(), message);
+        }
+    }
+
+    pub(super) fn url_path(&mut self, key: &str, path: &Spanned<String>) -> String {
+        let value = path.get_ref();
+        let plain = value
+            .chars()
+            .all(|char| char.is_ascii_graphic() && !"\"'\\{};#".contains(char));
+        if !value.starts_with('/') || !plain {
+            let message =
+                format!("{key} '{value}' is not a URL path: begin it with '/', as in \"/api/health\"");
+            self.complain(path.span(), message);
+        }
+        value.clone()
+    }
+
+    pub(super) fn wsgi(&mut self, wsgi: &Spanned<String>) -> String {
+        let value = wsgi.get_ref();
+        let good = value.split_once(':').is_some_and(|(module, callable)| {
+            module.split('.').all(identifier)
+                && callable
+                    .strip_suffix("()")
+                    .unwrap_or(callable)
+                    .split('.')
+                    .all(identifier)
+        });
+        if !good {
+            let message = format!(
+                "wsgi '{value}' is not 'module:callable': write it as \"shop:app\" or \"shop:create_app()\""
+            );
+            self.complain(wsgi.span(), message);
+        }
+        value.clone()
+    }
+
+    pub(super) fn inside(&mut self, key: &str, path: &Spanned<String>) -> PathBuf {
+        let value = Path::new(path.get_ref());
+        let normal = value
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !normal || value.as_os_str().is_empty() {
+            let message = format!(
+                "{key} '{}' must be a folder under the manifest's own",
+                value.display()
+            );
+            self.complain(path.span(), message);
+        }
+        value
+            .components()
+            .filter(|part| matches!(part, Component::Normal(_)))
+            .collect()
+    }
+}
+
+fn identifier(name: &str) -> bool {
+    name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
+        && name
+            .chars()
+            .all(|char| char.is_ascii_alphanumeric() || char == '_')
+}

@@ -1,0 +1,102 @@
+//! The rules about the files that a manifest names: folders exist, and everything is locked.
+
+use std::ops::Range;
+
+use super::{Backend, Complaint, Complaints, Frontend, Manifest, Places};
+
+pub(super) fn check(manifest: &Manifest, places: &Places, text: &str) -> Result<(), Complaints> {
+    let mut complaints = Complaints::default();
+    for (index, service) in manifest.services.iter().enumerate() {
+        let place = |ranges: &[Range<usize>]| ranges.get(index).cloned().unwrap_or(0..0);
+        if let Some(message) = service
+            .backend
+            .as_ref()
+            .and_then(|backend| backend_fault(manifest, backend))
+        {
+            complaints.push(Complaint::at(text, place(&places.backend), message));
+        }
+        if let Some(message) = service
+            .frontend
+            .as_ref()
+            .and_then(|frontend| frontend_fault(manifest, frontend))
+        {
+            complaints.push(Complaint::at(text, place(&places.frontend), message));
+        }
+    }
+    complaints.into_result()
+}
+
+fn backend_fault(manifest: &Manifest, backend: &Backend) -> Option<String> {
+    let dir = backend.dir.display();
+    if !manifest.dir.join(&backend.dir).is_dir() {
+        return Some(format!("backend '{dir}' is not a folder here"));
+    }
+    let lock = backend.lock();
+    let make = format!(
+        "make it with 'uv pip compile --generate-hashes {dir}/requirements.in -o {}'",
+        lock.display()
+    );
+    match std::fs::read_to_string(manifest.dir.join(&lock)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Some(format!("the lock file {} is missing: {make}", lock.display()))
+        }
+        Err(error) => Some(format!("failed to read {}: {error}", lock.display())),
+        Ok(text) => unlocked(&text).map(|requirement| {
+            format!(
+                "{} does not lock '{requirement}' to a version and its hashes: {make}",
+                lock.display()
+            )
+        }),
+    }
+}
+
+fn frontend_fault(manifest: &Manifest, frontend: &Frontend) -> Option<String> {
+    let dir = frontend.dir.display();
+    if !manifest.dir.join(&frontend.dir).is_dir() {
+        return Some(format!("frontend '{dir}' is not a folder here"));
+    }
+    if !manifest.dir.join(&frontend.dir).join("package.json").is_file() {
+        return Some(format!(
+            "{dir}/package.json is missing: 'frontend' names the folder that holds it"
+        ));
+    }
+    let lock = frontend.lock();
+    let make = format!("make it with 'npm install --package-lock-only --prefix {dir}'");
+    match std::fs::read_to_string(manifest.dir.join(&lock)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Some(format!("the lock file {} is missing: {make}", lock.display()))
+        }
+        Err(error) => Some(format!("failed to read {}: {error}", lock.display())),
+        Ok(text) => serde_json::from_str::<serde_json::Value>(&text)
+            .err()
+            .map(|error| format!("{} is not JSON ({error}): {make}", lock.display())),
+    }
+}
+
+/// The first requirement without `==` and `--hash`, in pip's requirements format.
+fn unlocked(text: &str) -> Option<String> {
+    let logical = text.replace("\\\r\n", " ").replace("\\\n", " ");
+    logical
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with("--"))
+        .find(|line| !line.contains("==") || !line.contains("--hash=sha256:"))
+        .map(|line| line.split_whitespace().next().unwrap_or(line).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unlocked;
+
+    #[test]
+    fn a_requirement_without_hashes_is_found() {
+        let locked =
+            "# made by uv\nflask==3.1.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via shop\n";
+        assert_eq!(unlocked(locked), None);
+        assert_eq!(
+            unlocked(&format!("{locked}gunicorn==23.0\n")),
+            Some("gunicorn==23.0".into())
+        );
+        assert_eq!(unlocked("flask>=3 --hash=sha256:aa"), Some("flask>=3".into()));
+    }
+}

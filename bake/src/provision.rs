@@ -1,0 +1,204 @@
+//! The app layer, applied to a root: the same code for an image under construction and for a live builder host.
+//!
+//! ```text
+//! packages → files (templates, agent, image.json) → users → releases → units → verified from inside
+//! ```
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use kiln_image::Progress;
+use serde_json::json;
+
+use crate::bench::Bench;
+use crate::inputs::Inputs;
+use crate::manifest::{Manifest, Service};
+use crate::release::{self, Built};
+use crate::report::{Outcome, Step, StepRecord};
+use crate::sandbox::Sandbox;
+use crate::{frontend, packages, template, units, venv, verify};
+
+/// What is applied.
+#[derive(Debug)]
+pub struct Layer<'a> {
+    /// The checked manifest.
+    pub manifest: &'a Manifest,
+    /// Its inputs.
+    pub inputs: &'a Inputs,
+    /// Per service, what was built for it.
+    pub built: Vec<Built>,
+    /// The image's digest; the app's alone where there is no image.
+    pub digest: String,
+}
+
+/// Names that a step of [`build_parts`] has in progress and receipt.
+pub const PARTS: [&str; 2] = ["frontend", "venv"];
+
+/// Builds what the services need, outside the root: frontends, then venvs. `python` is a root with python3.
+///
+/// # Errors
+/// npm, the build, or uv fails.
+pub fn build_parts(
+    bench: &Bench,
+    manifest: &Manifest,
+    inputs: &Inputs,
+    python: &Path,
+    mut step: impl FnMut(&'static str) -> usize,
+    of: usize,
+) -> anyhow::Result<(Vec<Built>, Vec<StepRecord>)> {
+    let mut built = vec![Built::default(); manifest.services.len()];
+    let mut records = Vec::new();
+    for part in PARTS {
+        let progress = bench.report.step(step(part), of, part);
+        let mut outcomes = Vec::new();
+        for ((service, inputs_of), built) in manifest.services.iter().zip(&inputs.services).zip(&mut built) {
+            progress.message(&format!("{part} of {}", service.name));
+            let result = match part {
+                "frontend" => web(bench, manifest, inputs, service, inputs_of.frontend.as_ref())?,
+                _ => python_side(bench, manifest, python, service, inputs_of.backend.as_ref())?,
+            };
+            if let Some((path, outcome)) = result {
+                outcomes.push((service.name.as_str(), outcome));
+                *(if part == "frontend" {
+                    &mut built.web
+                } else {
+                    &mut built.venv
+                }) = Some(path);
+            }
+        }
+        records.push(finish(progress, &outcomes));
+    }
+    Ok((built, records))
+}
+
+fn finish(step: Step<'_>, outcomes: &[(&str, Outcome)]) -> StepRecord {
+    let names: Vec<_> = outcomes.iter().map(|(name, _)| *name).collect();
+    let outcome = match outcomes {
+        [] => Outcome::Skipped,
+        all if all.iter().all(|(_, outcome)| *outcome == Outcome::Cached) => Outcome::Cached,
+        _ => Outcome::Built,
+    };
+    step.done(outcome, names.join(", "))
+}
+
+type PartResult = anyhow::Result<Option<(std::path::PathBuf, Outcome)>>;
+
+fn web(
+    bench: &Bench,
+    manifest: &Manifest,
+    inputs: &Inputs,
+    service: &Service,
+    found: Option<&(Vec<crate::sources::Source>, String)>,
+) -> PartResult {
+    match (&service.frontend, &inputs.node, found) {
+        (Some(frontend), Some(node), Some((sources, key))) => {
+            frontend::build(bench, &manifest.dir, service, frontend, sources, node, key).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn python_side(
+    bench: &Bench,
+    manifest: &Manifest,
+    python: &Path,
+    service: &Service,
+    found: Option<&(Vec<crate::sources::Source>, String)>,
+) -> PartResult {
+    match (&service.backend, found) {
+        (Some(backend), Some((_, lock_hash))) => {
+            venv::build(bench, python, &manifest.dir, service, backend, lock_hash).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Applies the layer to `root`, and proves from inside that it holds together.
+///
+/// # Errors
+/// A package, a file, a unit or the app is not right; the root is then half provisioned.
+pub fn apply(bench: &Bench, root: &Path, layer: &Layer<'_>, progress: &Step<'_>) -> anyhow::Result<String> {
+    let Layer { manifest, inputs, .. } = layer;
+    progress.message("packages");
+    let installed = packages::ensure(bench, root, manifest)?;
+    progress.message("files and users");
+    write_files(root, inputs)?;
+    write_image_json(root, layer)?;
+    Sandbox::root(root)
+        .run(bench, &["systemd-sysusers"])
+        .context("failed to make the users")?;
+    for ((service, inputs), built) in manifest.services.iter().zip(&inputs.services).zip(&layer.built) {
+        progress.message(&format!("release {} of {}", inputs.release, service.name));
+        release::install(bench, root, manifest, service, inputs, built)?;
+    }
+    progress.message("units");
+    let units = units::wanted(manifest, &inputs.files);
+    units::enable(bench, root, &units)?;
+    progress.message("verifying from inside");
+    verify::all(bench, root, manifest, &units)?;
+    let packages = if installed > 0 {
+        format!(", {installed} packages installed")
+    } else {
+        String::new()
+    };
+    Ok(format!(
+        "{} files, {} units{packages}",
+        inputs.files.len(),
+        units.len()
+    ))
+}
+
+fn write_files(root: &Path, inputs: &Inputs) -> anyhow::Result<()> {
+    for file in &inputs.files {
+        put(root, &file.path, file.mode, &file.content)?;
+    }
+    // A directive of a module that is not there is an error to nginx.
+    let module = root.join("usr/lib/nginx/modules/ngx_http_brotli_static_module.so");
+    let brotli = root.join("etc/nginx/conf.d/brotli.conf");
+    if !module.exists() && brotli.exists() {
+        fs::remove_file(&brotli).with_context(|| format!("failed to remove {}", brotli.display()))?;
+    }
+    let agent =
+        fs::read(&inputs.agent).with_context(|| format!("failed to read {}", inputs.agent.display()))?;
+    put(root, Path::new("usr/bin/kiln-agent"), 0o755, &agent)
+}
+
+fn write_image_json(root: &Path, layer: &Layer<'_>) -> anyhow::Result<()> {
+    let Layer {
+        manifest,
+        inputs,
+        digest,
+        ..
+    } = layer;
+    let services = manifest.services.iter().zip(&inputs.services).map(|(service, inputs)| {
+        json!({ "name": service.name, "path": service.path, "health": service.health, "release": inputs.release, "user": template::user(service) })
+    });
+    let image = json!({
+        "name": manifest.image.name,
+        "digest": digest,
+        "created_by": format!("kiln {}", env!("CARGO_PKG_VERSION")),
+        "services": services.collect::<Vec<_>>(),
+    });
+    let text = serde_json::to_string_pretty(&image).context("failed to write image.json")? + "\n";
+    put(root, Path::new("etc/kiln/image.json"), 0o644, text.as_bytes())
+}
+
+/// Writes beside and renames: on a live host, a program that runs goes on with its old bytes.
+fn put(root: &Path, path: &Path, mode: u32, content: &[u8]) -> anyhow::Result<()> {
+    let target = root.join(path);
+    let write = || -> std::io::Result<()> {
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let new = target.with_file_name(format!(
+            ".{}.kiln",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        ));
+        fs::write(&new, content)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
+        fs::rename(&new, &target)
+    };
+    write().with_context(|| format!("failed to write {}", target.display()))
+}

@@ -1,0 +1,140 @@
+//! One service's release in a root.
+//!
+//! ```text
+//! /srv/<service>/venvs/<lock hash>/
+//!               /releases/<release>/{src, web, venv -> ../../venvs/<lock hash>}
+//!               /current -> releases/<release>
+//! ```
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::bench::Bench;
+use crate::inputs::ServiceInputs;
+use crate::manifest::{Manifest, Service};
+use crate::sandbox::Sandbox;
+use crate::{precompress, sources, venv};
+
+/// What was built for a service, as folders of the host's cache.
+#[derive(Debug, Clone, Default)]
+pub struct Built {
+    /// The venv.
+    pub venv: Option<std::path::PathBuf>,
+    /// The frontend's output.
+    pub web: Option<std::path::PathBuf>,
+}
+
+/// Lays the release into `root`; one that is already there is made anew.
+///
+/// # Errors
+/// Files cannot be read or written; a source file does not compile.
+pub fn install(
+    bench: &Bench,
+    root: &Path,
+    manifest: &Manifest,
+    service: &Service,
+    inputs: &ServiceInputs,
+    built: &Built,
+) -> anyhow::Result<()> {
+    let home = root.join("srv").join(&service.name);
+    let release = home.join("releases").join(&inputs.release);
+    remove(&release)?;
+    fs::create_dir_all(&release).with_context(|| format!("failed to create {}", release.display()))?;
+    if let (Some(backend), Some((found, lock_hash)), Some(cached)) =
+        (&service.backend, &inputs.backend, &built.venv)
+    {
+        let place = venv::place(service, lock_hash);
+        let venv = root.join(place.strip_prefix("/").unwrap_or(&place));
+        remove(&venv)?;
+        copy_tree(cached, &venv)?;
+        sources::copy(&manifest.dir.join(&backend.dir), found, &release.join("src"))?;
+        let python = place.join("bin/python");
+        let source = format!("/srv/{}/releases/{}/src", service.name, inputs.release);
+        venv::compile(bench, &Sandbox::root(root), &python.to_string_lossy(), &[&source])?;
+        link(&format!("../../venvs/{lock_hash}"), &release.join("venv"))?;
+    }
+    if let Some(web) = &built.web {
+        let target = release.join("web");
+        sources::copy(web, &sources::everything(web)?, &target)?;
+        precompress::folder(&target)?;
+    }
+    open_to_all(&home)?;
+    link(&format!("releases/{}", inputs.release), &home.join("current"))
+}
+
+/// Points `at` to `target` in one rename: a reader sees the old release or the new one.
+fn link(target: &str, at: &Path) -> anyhow::Result<()> {
+    let new = at.with_extension("new");
+    let put = || {
+        let _ = fs::remove_file(&new);
+        symlink(target, &new)?;
+        fs::rename(&new, at)
+    };
+    put().with_context(|| format!("failed to link {} to {target}", at.display()))
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.with_context(|| format!("failed to list {}", from.display()))?;
+        let target = to.join(entry.path().strip_prefix(from).unwrap_or(entry.path()));
+        let put = || -> std::io::Result<()> {
+            let kind = entry.file_type();
+            if kind.is_dir() {
+                fs::create_dir_all(&target)
+            } else if kind.is_symlink() {
+                symlink(fs::read_link(entry.path())?, &target)
+            } else {
+                fs::copy(entry.path(), &target).map(|_| ())
+            }
+        };
+        put().with_context(|| {
+            format!(
+                "failed to copy {} to {}",
+                entry.path().display(),
+                target.display()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Everything root's, readable by everybody, writable by nobody else, whatever the umask was.
+fn open_to_all(home: &Path) -> anyhow::Result<()> {
+    for entry in walkdir::WalkDir::new(home) {
+        let entry = entry.with_context(|| format!("failed to list {}", home.display()))?;
+        if entry.file_type().is_symlink() {
+            continue;
+        }
+        let put = || -> std::io::Result<()> {
+            let mode = entry
+                .metadata()
+                .map_err(std::io::Error::from)?
+                .permissions()
+                .mode();
+            let wanted = if entry.file_type().is_dir() || mode & 0o100 != 0 {
+                0o755
+            } else {
+                0o644
+            };
+            if mode & 0o7777 == wanted {
+                Ok(())
+            } else {
+                fs::set_permissions(entry.path(), fs::Permissions::from_mode(wanted))
+            }
+        };
+        put().with_context(|| format!("failed to set the mode of {}", entry.path().display()))?;
+    }
+    Ok(())
+}

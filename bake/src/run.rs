@@ -1,0 +1,256 @@
+//! Performs a command: namespaces before threads, threads before signals, one answer at the end.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use kiln_stage::Verdict;
+use serde::Serialize;
+
+use crate::bench::{Bench, cache_path, need_root};
+use crate::cli::{Agent, Cli, Command, Global};
+use crate::failure::{self, Failure};
+use crate::inputs::{self, Inputs};
+use crate::manifest::{Manifest, Rehearse};
+use crate::rehearse::Script;
+use crate::report::{Outcome, Report};
+use crate::signals::{GRACE, interruptible, runtime, signalled};
+use crate::store::Store;
+use crate::{bake, init, outlook, provision, publish, rehearse};
+
+/// What goes to stdout.
+struct Answer {
+    text: String,
+    json: serde_json::Value,
+    code: u8,
+}
+
+impl Answer {
+    fn new(text: impl Into<String>, value: &impl Serialize) -> anyhow::Result<Self> {
+        let json = serde_json::to_value(value).context("failed to write the answer as JSON")?;
+        Ok(Self {
+            text: text.into(),
+            json,
+            code: 0,
+        })
+    }
+}
+
+/// The whole program but its arguments.
+pub fn run(cli: Cli) -> ExitCode {
+    let Cli { global, command } = cli;
+    let report = Report::new(global.json, global.verbose, global.colored());
+    let bench = match cache_path(|name| std::env::var_os(name)) {
+        Ok(cache) => Arc::new(Bench {
+            report,
+            interrupt: crate::interrupt::Interrupt::default(),
+            cache,
+        }),
+        Err(error) => return fail(&report, &error),
+    };
+    match perform(&bench, &global, command) {
+        Ok(answer) => {
+            print(&global, &answer);
+            ExitCode::from(answer.code)
+        }
+        Err(error) => fail(&bench.report, &failure::explain(error, &bench.cache)),
+    }
+}
+
+fn fail(report: &Report, error: &anyhow::Error) -> ExitCode {
+    let code = failure::code(error);
+    report.fail(error, code);
+    ExitCode::from(code)
+}
+
+fn print(global: &Global, answer: &Answer) {
+    let text = if global.json {
+        answer.json.to_string()
+    } else {
+        answer.text.clone()
+    };
+    if !text.is_empty() {
+        // A reader that has gone away wants no answer.
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+}
+
+fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Result<Answer> {
+    let dir = &global.dir;
+    match command {
+        Command::Init { dir: target, name } => start(&dir.join(target), name.as_deref()),
+        Command::Check => check(dir),
+        Command::Plan(agent) => {
+            let (manifest, inputs) = load(dir, &agent)?;
+            let plan = outlook::plan(bench, &manifest, &inputs)?;
+            Answer::new(plan.to_string(), &plan)
+        }
+        Command::Bake(agent) => bake_image(bench, dir, &agent),
+        Command::Provision { root, agent } => provision_root(bench, dir, &root, &agent),
+        Command::Rehearse { image, user_data } => play(bench, dir, image.as_deref(), user_data),
+        Command::Publish { image, region } => send(bench, dir, image.as_deref(), region),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kiln", &mut script);
+            let script = String::from_utf8_lossy(&script).trim_end().to_owned();
+            Answer::new(script.clone(), &script)
+        }
+    }
+}
+
+fn start(dir: &Path, name: Option<&str>) -> anyhow::Result<Answer> {
+    let written = init::init(dir, name)?;
+    let shown = written.dir.display();
+    let text = format!(
+        "wrote the starter '{}' to {shown}: {} files\n\nnext:\n  kiln -C {shown} check\n  kiln -C {shown} bake\n  kiln -C {shown} rehearse",
+        written.name, written.files
+    );
+    Answer::new(
+        text,
+        &serde_json::json!({ "dir": written.dir, "name": written.name, "files": written.files }),
+    )
+}
+
+fn check(dir: &Path) -> anyhow::Result<Answer> {
+    let manifest = Manifest::load(dir)?;
+    let releases: Vec<_> = manifest.services.iter().map(|_| "0".repeat(12)).collect();
+    let files = crate::template::image(&crate::template::View::new(&manifest, &releases))?;
+    let names: Vec<_> = manifest
+        .services
+        .iter()
+        .map(|service| format!("{} at {}", service.name, service.path))
+        .collect();
+    let text = format!(
+        "{} is valid: image '{}' with {}",
+        crate::manifest::FILE,
+        manifest.image.name,
+        names.join(", ")
+    );
+    Answer::new(
+        text,
+        &serde_json::json!({ "valid": true, "manifest": manifest, "files": files.len() }),
+    )
+}
+
+fn load(dir: &Path, agent: &Agent) -> anyhow::Result<(Manifest, Inputs)> {
+    let manifest = Manifest::load(dir)?;
+    let agent = inputs::find_agent(agent.named().as_deref())?;
+    let inputs = Inputs::collect(&manifest, &agent)?;
+    Ok((manifest, inputs))
+}
+
+fn bake_image(bench: &Arc<Bench>, dir: &Path, agent: &Agent) -> anyhow::Result<Answer> {
+    let (manifest, inputs) = load(dir, agent)?;
+    own_mounts()?;
+    let receipt = interruptible(bench, move |bench| bake::bake(bench, &manifest, &inputs))?;
+    Answer::new(receipt.to_string(), &receipt)
+}
+
+fn provision_root(bench: &Arc<Bench>, dir: &Path, root: &Path, agent: &Agent) -> anyhow::Result<Answer> {
+    let (manifest, inputs) = load(dir, agent)?;
+    need_root("provisioning a root")?;
+    let root = root
+        .canonicalize()
+        .with_context(|| format!("failed to find the root {}", root.display()))?;
+    let text = format!(
+        "{} carries image '{}', services ready to start",
+        root.display(),
+        manifest.image.name
+    );
+    own_mounts()?;
+    let steps = interruptible(bench, move |bench| {
+        let (built, mut steps) = provision::build_parts(
+            bench,
+            &manifest,
+            &inputs,
+            &root,
+            |part| if part == "frontend" { 1 } else { 2 },
+            3,
+        )?;
+        let step = bench.report.step(3, 3, "provision");
+        let layer = provision::Layer {
+            manifest: &manifest,
+            inputs: &inputs,
+            built,
+            digest: inputs.app.clone(),
+        };
+        let detail = provision::apply(bench, &root, &layer, &step)?;
+        steps.push(step.done(Outcome::Built, detail));
+        Ok(steps)
+    })?;
+    Answer::new(text, &serde_json::json!({ "steps": steps }))
+}
+
+/// Only root can have them; what an ordinary user asks for either needs none or is refused later, with a reason.
+fn own_mounts() -> anyhow::Result<()> {
+    if nix::unistd::Uid::effective().is_root() {
+        kiln_image::private_mounts()?;
+    }
+    Ok(())
+}
+
+fn play(
+    bench: &Arc<Bench>,
+    dir: &Path,
+    image: Option<&str>,
+    user_data: Option<std::path::PathBuf>,
+) -> anyhow::Result<Answer> {
+    let store = Store::of(dir);
+    let found = store.resolve(image)?;
+    kiln_stage::missing::check().map_err(kiln_stage::Error::from)?;
+    let ground = kiln_stage::enter().map_err(kiln_stage::Error::from)?;
+    // An image can be rehearsed without its app at hand; its wishes are then not known.
+    let wishes = Manifest::load(dir).map_or_else(|_| Rehearse::default(), |manifest| manifest.rehearse);
+    let script = Script { wishes, user_data };
+    let (runtime, stage) = (runtime()?, Arc::clone(bench));
+    let played = runtime.block_on(async {
+        tokio::select! {
+            played = rehearse::rehearse(&stage, &ground, &store, found, &script) => played,
+            () = signalled() => {
+                stage.interrupt.raise();
+                Err(Failure::Interrupted.into())
+            }
+        }
+    });
+    runtime.shutdown_timeout(GRACE);
+    bench.interrupt.sweep();
+    let played = played?;
+    let rehearsal = &played.rehearsal;
+    let kept = rehearsal.verdict == Verdict::Kept;
+    for line in &rehearsal.journal_tail {
+        bench.report.say(line);
+    }
+    let verdict = if kept { "kept" } else { "broken" };
+    let (json, html) = (&played.json, &played.html);
+    let text = format!(
+        "{}\nreport  {}\nverdict {verdict}",
+        rehearse::table(rehearsal),
+        html.display()
+    );
+    let mut answer = Answer::new(
+        text,
+        &serde_json::json!({
+            "verdict": verdict, "subject": rehearsal.subject, "promises": rehearsal.promises,
+            "figures": rehearsal.figures, "load": rehearsal.load, "seconds": rehearsal.seconds,
+            "rehearsal_json": json, "rehearsal_html": html,
+        }),
+    )?;
+    answer.code = u8::from(!kept);
+    Ok(answer)
+}
+
+fn send(
+    bench: &Arc<Bench>,
+    dir: &Path,
+    image: Option<&str>,
+    region: Option<String>,
+) -> anyhow::Result<Answer> {
+    let found = Store::of(dir).resolve(image)?;
+    let region = region.or_else(|| Manifest::load(dir).ok().and_then(|manifest| manifest.region));
+    let runtime = runtime()?;
+    let published = runtime.block_on(publish::publish(bench, found, region.as_deref(), signalled()))?;
+    Answer::new(publish::table(&published), &published)
+}

@@ -1,0 +1,149 @@
+//! `packages.spdx.json`: the Debian packages and Python wheels of an image, as SPDX 2.3.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use kiln_image::ids::SOURCE_DATE_EPOCH;
+use serde_json::json;
+
+/// One installed package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Package {
+    /// Its name in its own world.
+    pub name: String,
+    /// Its version there.
+    pub version: String,
+    /// A package URL (`pkg:deb/debian/nginx-light@1.22.1-9?arch=amd64`).
+    pub purl: String,
+}
+
+/// What a root has installed, sorted.
+///
+/// # Errors
+/// Its dpkg database cannot be read.
+pub fn collect(root: &Path) -> anyhow::Result<Vec<Package>> {
+    let status = root.join("var/lib/dpkg/status");
+    let status =
+        fs::read_to_string(&status).with_context(|| format!("failed to read {}", status.display()))?;
+    let mut packages: Vec<_> = status.split("\n\n").filter_map(deb).collect();
+    let venvs = walkdir::WalkDir::new(root.join("srv")).min_depth(3).max_depth(8);
+    for entry in venvs.into_iter().flatten() {
+        let in_dist_info = || {
+            entry
+                .path()
+                .parent()
+                .is_some_and(|dir| dir.extension().is_some_and(|ext| ext == "dist-info"))
+        };
+        if entry.file_name() == "METADATA" && in_dist_info() {
+            packages.extend(
+                fs::read_to_string(entry.path())
+                    .ok()
+                    .and_then(|text| wheel(&text)),
+            );
+        }
+    }
+    packages.sort();
+    packages.dedup();
+    Ok(packages)
+}
+
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .take_while(|line| !line.is_empty())
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+fn deb(paragraph: &str) -> Option<Package> {
+    if field(paragraph, "Status") != Some("install ok installed") {
+        return None;
+    }
+    let (name, version) = (field(paragraph, "Package")?, field(paragraph, "Version")?);
+    let arch = field(paragraph, "Architecture")?;
+    let purl = format!(
+        "pkg:deb/debian/{name}@{}?arch={arch}",
+        version.replace(':', "%3A").replace('+', "%2B")
+    );
+    Some(Package {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        purl,
+    })
+}
+
+fn wheel(metadata: &str) -> Option<Package> {
+    let (name, version) = (field(metadata, "Name")?, field(metadata, "Version")?);
+    let purl = format!("pkg:pypi/{}@{version}", name.to_lowercase().replace('_', "-"));
+    Some(Package {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        purl,
+    })
+}
+
+/// Writes the document; its time is the image's own, so that the same image has the same list.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> anyhow::Result<()> {
+    let created = i64::try_from(SOURCE_DATE_EPOCH)
+        .ok()
+        .and_then(|at| jiff::Timestamp::from_second(at).ok());
+    let id = |index: usize| format!("SPDXRef-Package-{index}");
+    let listed = packages.iter().enumerate().map(|(index, package)| {
+        json!({
+            "SPDXID": id(index),
+            "name": package.name,
+            "versionInfo": package.version,
+            "downloadLocation": "NOASSERTION",
+            "filesAnalyzed": false,
+            "externalRefs": [{
+                "referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": package.purl,
+            }],
+        })
+    });
+    let described = (0..packages.len()).map(|index| {
+        json!({
+            "spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": id(index),
+        })
+    });
+    let document = json!({
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": image,
+        "documentNamespace": format!("https://spdx.org/spdxdocs/kiln-{image}-{digest}"),
+        "creationInfo": {
+            "created": created.unwrap_or_default().to_string(),
+            "creators": [format!("Tool: kiln-{}", env!("CARGO_PKG_VERSION"))],
+        },
+        "packages": listed.collect::<Vec<_>>(),
+        "relationships": described.collect::<Vec<_>>(),
+    });
+    let text = serde_json::to_vec_pretty(&document).context("failed to write the software list")?;
+    fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_both_worlds_get_their_package_url() {
+        let stanza =
+            "Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2:2.36+deb12\n";
+        assert_eq!(
+            deb(stanza).map(|found| found.purl),
+            Some("pkg:deb/debian/libc6@2%3A2.36%2Bdeb12?arch=amd64".into())
+        );
+        assert_eq!(
+            deb(&stanza.replace("install ok installed", "deinstall ok config-files")),
+            None
+        );
+        let metadata = "Metadata-Version: 2.1\nName: Flask\nVersion: 3.1.0\n\nName: not a field\n";
+        assert_eq!(
+            wheel(metadata).map(|found| found.purl),
+            Some("pkg:pypi/flask@3.1.0".into())
+        );
+    }
+}

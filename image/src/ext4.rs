@@ -1,0 +1,64 @@
+//! The root file system, written from an archive into its place on the disk by mke2fs: no mount, no root.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::gpt::{ROOT_START, SECTOR};
+use crate::progress::Progress;
+use crate::tools::Tools;
+use crate::{host, ids};
+
+/// Bytes of the disk before the root.
+const OFFSET: u64 = ROOT_START * SECTOR;
+
+/// Makes the file system of `bytes` bytes on `disk` from `root_tar`. The features are pinned: newer defaults
+/// (a checksum seed of its own, an orphan file) are unknown to older GRUBs.
+pub(crate) fn write(
+    tools: &Tools,
+    root_tar: &Path,
+    disk: &Path,
+    bytes: u64,
+    epoch: u64,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut command = tools.command("usr/sbin/mke2fs", epoch)?;
+    command.args([
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-b",
+        "4096",
+        "-m",
+        "0",
+        "-O",
+        "^metadata_csum_seed,^orphan_file",
+    ]);
+    command
+        .args(["-U", ids::ROOT_UUID, "-L", ids::ROOT_LABEL, "-E"])
+        .arg(format!(
+            "offset={OFFSET},nodiscard,lazy_itable_init=0,root_owner=0:0,hash_seed={}",
+            ids::ROOT_HASH_SEED
+        ));
+    command
+        .arg("-d")
+        .arg(root_tar)
+        .arg(disk)
+        .arg(format!("{}k", bytes / 1024));
+    host::run(&mut command, "mke2fs", |line| progress.line(line)).map_err(|error| match error {
+        Error::Tool { tail, .. } if tail.contains("Could not allocate") => Error::Invalid(format!(
+            "cannot write the root into {} MiB: it does not fit; ask for a larger image",
+            bytes >> 20
+        )),
+        other => other,
+    })
+}
+
+/// Checks the file system without changing it.
+pub(crate) fn check(tools: &Tools, disk: &Path, progress: &dyn Progress) -> Result<()> {
+    let mut place = disk.as_os_str().to_owned();
+    place.push(format!("?offset={OFFSET}"));
+    let mut command = tools.command("usr/sbin/e2fsck", ids::SOURCE_DATE_EPOCH)?;
+    command.arg("-fn").arg(place);
+    host::run(&mut command, "e2fsck", |line| progress.line(line))
+}

@@ -1,0 +1,98 @@
+//! A sparse file, read as data and holes: what is nothing costs nothing to look at.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
+use sha2::{Digest, Sha256};
+
+/// Bytes of an EBS block.
+const BLOCK_BYTES: usize = 512 * 1024;
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+static ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
+
+/// What reading a disk through showed.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) blocks_total: u64,
+    pub(crate) blocks_nonzero: u64,
+    pub(crate) sha256: String,
+}
+
+/// Hashes `file` of `size` bytes (a multiple of [`BLOCK`]) and counts blocks with anything in them; `tick`
+/// hears how far it is.
+pub(crate) fn read(file: &mut File, size: u64, tick: &mut dyn FnMut(u64)) -> io::Result<Reading> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; ZEROS.len()];
+    let mut blocks_nonzero = 0;
+    let mut data_from = next_data(file, 0, size)?;
+    for start in (0..size).step_by(ZEROS.len()) {
+        if data_from < start {
+            data_from = next_data(file, start, size)?;
+        }
+        if data_from >= start + BLOCK {
+            hash.update(ZEROS);
+        } else {
+            file.seek(SeekFrom::Start(start))?;
+            file.read_exact(&mut buffer)?;
+            hash.update(&buffer);
+            blocks_nonzero += u64::from(buffer != ZEROS);
+        }
+        tick(start + BLOCK);
+    }
+    let sha256 = crate::hash::hex(&hash.finalize());
+    Ok(Reading {
+        blocks_total: size / BLOCK,
+        blocks_nonzero,
+        sha256,
+    })
+}
+
+/// Where data begins at or after `from`; `size` when there is none.
+fn next_data(file: &File, from: u64, size: u64) -> io::Result<u64> {
+    let offset = i64::try_from(from).map_err(io::Error::other)?;
+    match lseek(file, offset, Whence::SeekData) {
+        Ok(at) => u64::try_from(at).map_err(io::Error::other),
+        Err(Errno::ENXIO) => Ok(size),
+        // A file system that knows no holes: everything is data.
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(from),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes `bytes` at `offset` of a file that is all zeros there, leaving pages of zeros as holes.
+pub(crate) fn write_sparse(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    for (page, at) in bytes.chunks(PAGE).zip((offset..).step_by(PAGE)) {
+        if *page != ZEROS[..page.len()] {
+            file.write_all_at(page, at)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_hashed_as_zeros_and_only_what_is_there_counts() {
+        let mut file = tempfile::tempfile().expect("a scratch file");
+        let size = 8 * BLOCK;
+        file.set_len(size).expect("a sparse file");
+        let mut plain = vec![0; usize::try_from(size).expect("small")];
+        for (at, text) in [(5, "a"), (3 * BLOCK + 70_000, "b"), (8 * BLOCK - 1, "c")] {
+            write_sparse(&file, text.as_bytes(), at).expect("a write");
+            plain[usize::try_from(at).expect("small")] = text.as_bytes()[0];
+        }
+        // Allocated, yet nothing.
+        file.write_all_at(&ZEROS[..4096], 5 * BLOCK).expect("a write");
+        let mut last = 0;
+        let reading = read(&mut file, size, &mut |at| last = at).expect("a readable file");
+        assert_eq!((reading.blocks_total, reading.blocks_nonzero, last), (8, 3, size));
+        assert_eq!(reading.sha256, crate::hash::hex(&Sha256::digest(&plain)));
+    }
+}

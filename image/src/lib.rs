@@ -1,0 +1,48 @@
+//! A base root and an app layer become a bootable disk, the same bytes each time.
+//!
+//! ```text
+//!  Debian mirror ─ Base ─▶ base.tar, tree/ ─┐
+//!                              │ lower      ├─ tree::write_root_tar ─▶ root.tar ─ disk::write ─▶ disk.raw
+//!                          Overlay ─▶ upper ┘   (base order, then         (ext4, GPT, ESP, GRUB:
+//!                              ▲                 the layer's own)          no root, mount or loop device)
+//!                        the app layer
+//! ```
+//!
+//! Knows nothing of manifests or of the command line. Everything that it caches is complete or absent:
+//! written beside its final name, then renamed. Whatever mounts or runs dies with the calling process.
+
+pub mod error;
+pub mod progress;
+pub mod ids;
+
+// What it needs from the host, checked or guarded.
+pub mod space;
+pub mod lock;
+mod hash;
+mod pending;
+mod host;
+mod debian;
+
+// From packages to a disk, in order.
+pub mod tools;
+mod recipe;
+pub mod base;
+pub mod overlay;
+mod layer;
+mod links;
+pub mod tree;
+mod pack;
+mod ext4;
+mod grub;
+mod esp;
+mod gpt;
+mod extent;
+pub mod disk;
+
+pub use base::{Base, BaseSpec};
+pub use debian::Mirror;
+pub use disk::{DiskReport, DiskSpec};
+pub use error::{Error, Result};
+pub use overlay::{Overlay, private_mounts};
+pub use progress::{Progress, Silent, Unit};
+pub use tools::Tools;

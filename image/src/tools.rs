@@ -1,0 +1,147 @@
+//! The programs that write the disk, from one Debian release whatever the host has: Debian 12's own e2fsprogs
+//! stamp wall-clock times into a file system.
+//!
+//! They are unpacked, not installed, and run through their own dynamic linker: no chroot, no root.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::debian::{self, Mirror};
+use crate::error::{At, Error, Result};
+use crate::progress::Progress;
+use crate::{hash, host, lock, space};
+
+const SUITE: &str = "trixie";
+const PACKAGES: [&str; 5] = [
+    "e2fsprogs",
+    "grub-common",
+    "grub-efi-amd64-bin",
+    "grub-pc-bin",
+    "libarchive13t64",
+];
+/// Raised when the tree has to be made anew though suite and packages are the same.
+const RECIPE: &str = "1";
+/// Unpacked and while downloading, generously (the tree is 62 MB).
+const ROOM: u64 = 300 << 20;
+/// Another bake downloads them in seconds to minutes; past this its mirror is stuck.
+const WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// The unpacked tools.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    root: PathBuf,
+}
+
+impl Tools {
+    /// The tools in `cache`, if they are there.
+    pub fn cached(cache: &Path) -> Option<Self> {
+        let root = Self::dir(cache).join(key());
+        root.join("usr/sbin/mke2fs").is_file().then_some(Self { root })
+    }
+
+    /// The tools in `cache`, fetched if they are not there. Needs root only to fetch.
+    ///
+    /// # Errors
+    /// [`Error::MissingTool`] without mmdebstrap, [`Error::Mirror`] when packages cannot be had.
+    pub fn ensure(cache: &Path, mirror: &Mirror, progress: &dyn Progress) -> Result<Self> {
+        if let Some(tools) = Self::cached(cache) {
+            return Ok(tools);
+        }
+        host::need_root("unpack the disk tools")?;
+        let dir = Self::dir(cache);
+        fs::create_dir_all(&dir).at("create", &dir)?;
+        let _lock = lock::acquire(&dir.join("lock"), WAIT, progress)?;
+        if let Some(tools) = Self::cached(cache) {
+            return Ok(tools);
+        }
+        space::require(&dir, "the disk tools", ROOM)?;
+        progress.message("fetching the disk tools");
+        // Whatever a killed run left goes away with the next one's directory.
+        let part = dir.join("partial");
+        remove(&part)?;
+        let scratch = part.join("tmp");
+        fs::create_dir_all(&scratch).at("create", &scratch)?;
+        let result = fetch(&part, &scratch, mirror, progress).and_then(|tree| {
+            let root = dir.join(key());
+            fs::rename(&tree, &root).at("rename to", &root)
+        });
+        remove(&part)?;
+        result?;
+        Self::cached(cache).ok_or_else(|| Error::Invalid(format!("{SUITE}'s e2fsprogs has no mke2fs")))
+    }
+
+    fn dir(cache: &Path) -> PathBuf {
+        cache.join("tools")
+    }
+
+    /// A file of the tree.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// One of the tree's programs, killed when this process dies, with nothing of the host's environment.
+    pub(crate) fn command(&self, program: &str, epoch: u64) -> Result<Command> {
+        let mut command = host::bound(self.file("usr/lib64/ld-linux-x86-64.so.2"))?;
+        command.env_clear();
+        for (name, value) in [
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("LC_ALL", "C.UTF-8"),
+            ("TZ", "UTC"),
+        ] {
+            command.env(name, value);
+        }
+        command.env("LOCPATH", self.file("usr/lib/locale"));
+        command.env("MKE2FS_CONFIG", self.file("etc/mke2fs.conf"));
+        command.env("SOURCE_DATE_EPOCH", epoch.to_string());
+        command
+            .arg("--library-path")
+            .arg(self.file("usr/lib/x86_64-linux-gnu"))
+            .arg(self.file(program));
+        Ok(command)
+    }
+
+    /// The versions of the programs as they print them, for a receipt.
+    pub fn versions(&self) -> Result<BTreeMap<String, String>> {
+        let mut versions = BTreeMap::new();
+        for (name, program) in [
+            ("mke2fs", "usr/sbin/mke2fs"),
+            ("grub-mkimage", "usr/bin/grub-mkimage"),
+        ] {
+            let mut first = None;
+            let mut command = self.command(program, 0)?;
+            host::run(command.arg("-V"), name, |line| {
+                first.get_or_insert_with(|| line.to_owned());
+            })?;
+            versions.insert(name.to_owned(), first.unwrap_or_default());
+        }
+        Ok(versions)
+    }
+}
+
+fn fetch(part: &Path, scratch: &Path, mirror: &Mirror, progress: &dyn Progress) -> Result<PathBuf> {
+    let tree = part.join("tree");
+    let packages: Vec<String> = PACKAGES.map(str::to_owned).into();
+    let mut command = debian::mmdebstrap("extract", &packages, crate::ids::SOURCE_DATE_EPOCH, scratch)?;
+    command
+        .args(["--format=directory", SUITE])
+        .arg(&tree)
+        .args(mirror.sources(SUITE));
+    debian::run(&mut command, mirror, progress)?;
+    Ok(tree)
+}
+
+fn key() -> String {
+    let parts = [RECIPE, SUITE].into_iter().chain(PACKAGES).map(str::as_bytes);
+    hash::of_parts(parts)[..16].to_owned()
+}
+
+/// Removes a directory of this crate's own making, if it is there.
+pub(crate) fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", dir),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,179 @@
+//! `IMDSv2` as an instance sees it: tokens, and the instance's own data by its address.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::cloud::{ACCOUNT, Cloud, IMAGE, INSTANCE_TYPE, Member, REGION, ZONE};
+use crate::record::Request as Logged;
+use crate::server::{Endpoint, reply};
+
+pub(crate) const ACCESS_KEY: &str = "ASIAKILNREHEARSAL000";
+const ROLE: &str = "kiln-rehearsal";
+/// IMDS's limits for `X-aws-ec2-metadata-token-ttl-seconds`.
+const TTL: std::ops::RangeInclusive<u64> = 1..=21_600;
+
+/// The endpoint at 169.254.169.254.
+pub(crate) struct Imds {
+    cloud: Arc<Cloud>,
+    tokens: Mutex<HashMap<String, (Ipv4Addr, Instant)>>,
+}
+
+impl Imds {
+    pub(crate) fn new(cloud: Arc<Cloud>) -> Self {
+        Self {
+            cloud,
+            tokens: Mutex::default(),
+        }
+    }
+
+    fn respond(&self, peer: Ipv4Addr, request: &Request<Bytes>) -> (StatusCode, Bytes) {
+        let path = request.uri().path();
+        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+        if path == "/latest/api/token" {
+            return match (
+                request.method(),
+                header("x-forwarded-for"),
+                header("x-aws-ec2-metadata-token-ttl-seconds"),
+            ) {
+                (&Method::PUT, Some(_), _) => (StatusCode::FORBIDDEN, Bytes::new()),
+                (&Method::PUT, None, ttl) => match ttl
+                    .and_then(|ttl| ttl.parse().ok())
+                    .filter(|ttl| TTL.contains(ttl))
+                {
+                    Some(ttl) => (StatusCode::OK, self.token(peer, Duration::from_secs(ttl)).into()),
+                    None => (StatusCode::BAD_REQUEST, Bytes::new()),
+                },
+                _ => (StatusCode::METHOD_NOT_ALLOWED, Bytes::new()),
+            };
+        }
+        match (request.method(), path.strip_prefix("/latest/")) {
+            // A token path of another version is forbidden, too.
+            (&Method::PUT, _) => (StatusCode::FORBIDDEN, Bytes::new()),
+            (&Method::GET, _) if !self.knows(peer, header("x-aws-ec2-metadata-token")) => {
+                (StatusCode::UNAUTHORIZED, Bytes::new())
+            }
+            (&Method::GET, Some(item)) => {
+                let inner = self.cloud.lock();
+                match inner.at(peer).and_then(|(id, member)| item_of(id, member, item)) {
+                    Some(value) => (StatusCode::OK, value),
+                    None => (StatusCode::NOT_FOUND, Bytes::new()),
+                }
+            }
+            (&Method::GET, None) => (StatusCode::NOT_FOUND, Bytes::new()),
+            _ => (StatusCode::METHOD_NOT_ALLOWED, Bytes::new()),
+        }
+    }
+
+    fn token(&self, peer: Ipv4Addr, ttl: Duration) -> String {
+        let token = format!("AQAE{:032x}==", rand::random::<u128>());
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        tokens.insert(token.clone(), (peer, Instant::now() + ttl));
+        token
+    }
+
+    /// Whether the token was given to this very instance and is still good.
+    fn knows(&self, peer: Ipv4Addr, token: Option<&str>) -> bool {
+        let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        token
+            .and_then(|token| tokens.get(token))
+            .is_some_and(|(owner, end)| *owner == peer && Instant::now() < *end)
+    }
+}
+
+impl Endpoint for Imds {
+    async fn answer(&self, peer: Ipv4Addr, request: Request<Bytes>) -> Response<Bytes> {
+        let (status, body) = self.respond(peer, &request);
+        let (instance, state) = {
+            let inner = self.cloud.lock();
+            inner
+                .at(peer)
+                .map(|(id, member)| (id.clone(), member.lifecycle.state().name().to_owned()))
+                .unzip()
+        };
+        self.cloud.record.add(Logged {
+            at: self.cloud.at(),
+            service: "imds".to_owned(),
+            action: format!("{} {}", request.method(), request.uri().path()),
+            instance,
+            state,
+            parameters: Value::Null,
+            status: status.as_u16(),
+            error: if status.is_success() {
+                String::new()
+            } else {
+                status.to_string()
+            },
+            notes: std::collections::BTreeMap::new(),
+        });
+        let mut response = reply(status, "text/plain", body);
+        // The token's answer repeats its lifetime; clients count from it.
+        if let Some(ttl) = request.headers().get("x-aws-ec2-metadata-token-ttl-seconds") {
+            response
+                .headers_mut()
+                .insert("x-aws-ec2-metadata-token-ttl-seconds", ttl.clone());
+        }
+        response
+    }
+}
+
+/// One item of an instance's data; `None` is a 404.
+fn item_of(id: &str, member: &Member, item: &str) -> Option<Bytes> {
+    let host = format!("ip-{}.ec2.internal", member.address.to_string().replace('.', "-"));
+    let text = match item.trim_end_matches('/') {
+        "user-data" => return member.user_data.clone().map(Bytes::from),
+        "dynamic/instance-identity/document" => identity(id, member).to_string(),
+        "meta-data/instance-id" => id.to_owned(),
+        "meta-data/ami-id" => IMAGE.to_owned(),
+        "meta-data/instance-type" => INSTANCE_TYPE.to_owned(),
+        "meta-data/instance-life-cycle" => "on-demand".to_owned(),
+        "meta-data/local-ipv4" => member.address.to_string(),
+        "meta-data/hostname" | "meta-data/local-hostname" => host,
+        "meta-data/mac" => crate::network::mac_of(member.address),
+        "meta-data/placement/region" => REGION.to_owned(),
+        "meta-data/placement/availability-zone" => ZONE.to_owned(),
+        "meta-data/services/domain" => "amazonaws.com".to_owned(),
+        "meta-data/services/partition" => "aws".to_owned(),
+        "meta-data/autoscaling/target-lifecycle-state" => member.lifecycle.state().target()?.to_owned(),
+        "meta-data/iam/security-credentials" => ROLE.to_owned(),
+        "meta-data/iam/security-credentials/kiln-rehearsal" => credentials().to_string(),
+        // Tags are off and nothing interrupts: `tags/instance`, `spot/instance-action`, `events/…` are absent.
+        _ => return None,
+    };
+    Some(text.into())
+}
+
+fn credentials() -> Value {
+    let now = jiff::Timestamp::now();
+    json!({
+        "Code": "Success",
+        "LastUpdated": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "Type": "AWS-HMAC",
+        "AccessKeyId": ACCESS_KEY,
+        "SecretAccessKey": "rehearsal",
+        "Token": "rehearsal",
+        "Expiration": (now + Duration::from_secs(6 * 3600)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    })
+}
+
+fn identity(id: &str, member: &Member) -> Value {
+    json!({
+        "accountId": ACCOUNT,
+        "architecture": "x86_64",
+        "availabilityZone": ZONE,
+        "imageId": IMAGE,
+        "instanceId": id,
+        "instanceType": INSTANCE_TYPE,
+        "privateIp": member.address.to_string(),
+        "region": REGION,
+        "version": "2017-09-30",
+    })
+}
+
+#[cfg(test)]
+mod tests;

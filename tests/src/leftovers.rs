@@ -1,0 +1,116 @@
+//! Looks for what a killed program left behind: processes, mounts, loop devices, network namespaces.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The name of the variable that marks every process of one story: children inherit it.
+pub const MARK: &str = "KILN_STORY";
+
+/// One story's traces: how to tell them from everything else on the machine.
+#[derive(Debug)]
+pub struct Story<'a> {
+    /// The value of [`MARK`] in the environment of the story's programs.
+    pub mark: &'a str,
+    /// The folder in which the story works; no mount or loop device of anybody else touches it.
+    pub folder: &'a Path,
+    namespaces: BTreeSet<OsString>,
+}
+
+impl<'a> Story<'a> {
+    /// Call before the story's first program starts.
+    pub fn begin(mark: &'a str, folder: &'a Path) -> Self {
+        Self {
+            mark,
+            folder,
+            namespaces: named_namespaces(),
+        }
+    }
+
+    /// What is there now that is the story's.
+    pub fn look(&self) -> Vec<String> {
+        let folder = self.folder.to_string_lossy();
+        let needle = format!("{MARK}={}", self.mark);
+        let mut found = processes(&needle, &folder);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
+        found.extend(
+            mounts
+                .lines()
+                .filter(|line| line.contains(&*folder))
+                .map(|line| format!("mount {line}")),
+        );
+        for device in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
+            if let Ok(file) = fs::read_to_string(device.path().join("loop/backing_file"))
+                && file.contains(&*folder)
+            {
+                found.push(format!(
+                    "loop device {}: {}",
+                    device.file_name().to_string_lossy(),
+                    file.trim()
+                ));
+            }
+        }
+        let new = named_namespaces()
+            .into_iter()
+            .filter(|name| !self.namespaces.contains(name));
+        found.extend(new.map(|name| format!("network namespace {}", name.to_string_lossy())));
+        found
+    }
+
+    /// Waits until nothing is left, at most `bound`: the kernel tears a namespace down after its last process.
+    ///
+    /// # Errors
+    /// What was still there at the end of the bound, a line each.
+    pub fn wait_until_clean(&self, bound: Duration) -> Result<(), String> {
+        let end = Instant::now() + bound;
+        loop {
+            let found = self.look();
+            if found.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(found.join("\n"));
+            }
+            // The kernel offers no event for "the last mount of a namespace is gone".
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+}
+
+fn named_namespaces() -> BTreeSet<OsString> {
+    fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect()
+}
+
+fn processes(needle: &str, folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").expect("read /proc").flatten() {
+        let name = process.file_name().to_string_lossy().into_owned();
+        if !name.bytes().all(|b| b.is_ascii_digit()) || name == std::process::id().to_string() {
+            continue;
+        }
+        let at = process.path();
+        let marked = fs::read(at.join("environ")).is_ok_and(|environ| {
+            environ
+                .split(|b| *b == 0)
+                .any(|variable| variable == needle.as_bytes())
+        });
+        // A container's processes have another environment, but their root is a mount of the story's folder.
+        let mounted = fs::read_to_string(at.join("mountinfo")).is_ok_and(|mounts| mounts.contains(folder));
+        if marked || mounted {
+            let line = fs::read(at.join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            // A zombie has no command line and holds nothing.
+            if !line.is_empty() {
+                found.push(format!("process {name}: {line}"));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,14 @@
+//! What the whole-program stories share: the programs, a baked starter, a guest, a browser, an emulator.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a helper fails its story by panicking, with all that is known"
+)]
+
+pub mod browser;
+pub mod emulator;
+pub mod leftovers;
+pub mod programs;
+pub mod qemu;
+pub mod rehearsal;
+pub mod starter;

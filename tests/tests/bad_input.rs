@@ -1,0 +1,113 @@
+//! Bad input: a clear error at the place, the documented exit code, nothing half-done.
+
+use kiln_tests::programs::{Ended, kiln_command, run};
+use kiln_tests::starter::fresh;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).expect("read the file");
+    assert!(text.contains(from), "`{from}` is not in {}", path.display());
+    fs::write(path, text.replace(from, to)).expect("write the file");
+}
+
+fn bake(app: &Path) -> Ended {
+    run(kiln_command(["bake"]).current_dir(app))
+}
+
+/// No image under any digest, and nothing that pretends to become one.
+fn assert_no_image(app: &Path) {
+    let images: Vec<_> = fs::read_dir(app.join(".kiln/images"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir() && fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_some()))
+        .collect();
+    assert!(images.is_empty(), "left behind: {images:?}");
+}
+
+#[test]
+fn a_broken_manifest_is_shown_with_a_caret() {
+    let folder = fresh();
+    let app = folder.path().join("app");
+    edit(&app.join("kiln.toml"), "wsgi = ", "wsgy = ");
+    for command in ["check", "plan", "bake"] {
+        let ended = run(kiln_command([command]).current_dir(&app)).expect_code(78);
+        assert!(ended.stderr.contains("kiln.toml:"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains('^') && ended.stderr.contains("wsgy"),
+            "{}",
+            ended.stderr
+        );
+        assert!(ended.stdout.is_empty(), "{}", ended.stdout);
+    }
+    assert_no_image(&app);
+}
+
+#[test]
+fn a_missing_lock_file_is_named_with_the_command_that_makes_it() {
+    let folder = fresh();
+    let app = folder.path().join("app");
+    fs::remove_file(app.join("frontend/package-lock.json")).expect("remove the lock");
+    let ended = run(kiln_command(["check"]).current_dir(&app)).expect_code(78);
+    assert!(ended.stderr.contains("package-lock.json"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("npm install"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_failing_frontend_build_shows_its_last_lines_and_its_exit_code() {
+    let folder = fresh();
+    let app = folder.path().join("app");
+    edit(
+        &app.join("kiln.toml"),
+        "npm run build",
+        "echo the tile is cracked; exit 7",
+    );
+    let ended = bake(&app).expect_code(1);
+    assert!(ended.stderr.contains("the tile is cracked"), "{}", ended.stderr);
+    assert!(ended.stderr.contains('7'), "{}", ended.stderr);
+    assert_no_image(&app);
+}
+
+#[test]
+fn a_wsgi_module_that_does_not_import_fails_the_bake() {
+    let folder = fresh();
+    let app = folder.path().join("app");
+    let module = app.join("backend/shop/__init__.py");
+    let text = fs::read_to_string(&module).expect("the starter's module");
+    fs::write(&module, format!("import a_module_nobody_wrote\n{text}")).expect("break the module");
+    let ended = bake(&app).expect_code(1);
+    assert!(ended.stderr.contains("a_module_nobody_wrote"), "{}", ended.stderr);
+    assert_no_image(&app);
+}
+
+#[test]
+fn a_full_disk_is_said_and_leaves_nothing() {
+    let folder = fresh();
+    let app = folder.path().join("app");
+    // The app's folder moves to a file system of 120 MiB, in a mount namespace that ends with the command.
+    let script = r#"set -e
+        mount -t tmpfs -o size=120m tmpfs /mnt
+        cp -a "$1"/. /mnt/
+        cd /mnt
+        code=0
+        "$2" bake || code=$?
+        find /mnt/.kiln -type f -size +1M >&2
+        exit $code"#;
+    let kiln = kiln_tests::programs::kiln();
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+        .arg(&app)
+        .arg(kiln);
+    command.env("KILN_AGENT", kiln_tests::programs::agent());
+    let ended = run(&mut command).expect_code(1);
+    assert!(ended.stderr.contains("space"), "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("/mnt/.kiln/images/"),
+        "left behind: {}",
+        ended.stderr
+    );
+}
