@@ -4,21 +4,11 @@ use std::path::Path;
 use std::{env, fs, io};
 
 /// Left by npm, Vite, Python and pytest in a folder where somebody works on the starter.
-const LEFTOVERS: [&str; 6] = [
-    "node_modules",
-    "dist",
-    "__pycache__",
-    ".venv",
-    ".pytest_cache",
-    ".kiln",
-];
+const LEFTOVERS: [&str; 6] = ["node_modules", "dist", "__pycache__", ".venv", ".pytest_cache", ".kiln"];
 
 fn main() -> io::Result<()> {
     let templates = Path::new("../templates");
-    let out = env::var_os("OUT_DIR")
-        .map(std::path::PathBuf::from)
-        .unwrap_or_default()
-        .join("templates");
+    let out = env::var_os("OUT_DIR").map(std::path::PathBuf::from).unwrap_or_default().join("templates");
     if out.exists() {
         fs::remove_dir_all(&out)?;
     }

@@ -63,10 +63,7 @@ impl Error {
                 code: code.to_owned(),
                 message: error.message().unwrap_or_default().to_owned(),
             },
-            None => Self::Unreachable {
-                call,
-                reason: chain(error),
-            },
+            None => Self::Unreachable { call, reason: chain(error) },
         }
     }
 
@@ -90,18 +87,12 @@ impl Error {
 impl Aws {
     /// Clients for the region and credentials of this instance.
     pub fn new(imds: Arc<Imds>) -> Self {
-        Self {
-            imds,
-            config: OnceCell::new(),
-        }
+        Self { imds, config: OnceCell::new() }
     }
 
     /// Clients with a given configuration.
     pub fn with_config(imds: Arc<Imds>, config: SdkConfig) -> Self {
-        Self {
-            imds,
-            config: OnceCell::new_with(Some(config)),
-        }
+        Self { imds, config: OnceCell::new_with(Some(config)) }
     }
 
     /// EC2 Auto Scaling.
@@ -156,9 +147,8 @@ fn region_of_environment() -> Option<String> {
 
 async fn load(region: String) -> SdkConfig {
     // No proxy unless asked for in code: requests to the metadata service must never meet one.
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
+    let http =
+        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let bounds = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
         .operation_attempt_timeout(ATTEMPT_BOUND)

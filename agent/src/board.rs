@@ -166,11 +166,7 @@ impl Board {
         status.phase_seconds = now.since(life.since()).as_secs();
         status.ready = life.ready();
         status.failure = life.failure();
-        let running = if life.phase() == Phase::Draining {
-            life.deadline()
-        } else {
-            None
-        };
+        let running = if life.phase() == Phase::Draining { life.deadline() } else { None };
         status.deadline_seconds = running.map(|deadline| deadline.since(now).as_secs());
         status.notices = life.notices().to_vec();
         for hook in [Hook::Launch, Hook::Terminate] {
@@ -185,10 +181,7 @@ impl Board {
         if status.timeline.len() == TIMELINE {
             status.timeline.pop_front();
         }
-        status.timeline.push_back(Entry {
-            at: crate::clock::wall_time(),
-            what: what.into(),
-        });
+        status.timeline.push_back(Entry { at: crate::clock::wall_time(), what: what.into() });
     }
 
     /// Sets or clears the error of one part; says whether it is another than before, so that it is logged once.
@@ -234,10 +227,6 @@ impl Status {
                 None => format!("{}: no answer yet", check.name),
             })
             .collect();
-        if said.is_empty() {
-            "none".to_owned()
-        } else {
-            said.join("; ")
-        }
+        if said.is_empty() { "none".to_owned() } else { said.join("; ") }
     }
 }

@@ -111,18 +111,11 @@ impl Bootstrap<'_> {
 
     async fn perform(&self, report: &mut Report) -> Result<(), Failure> {
         let id = self.imds.get_patiently("instance-id", self.imds_wait).await?;
-        if !id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        {
+        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(Failure::InstanceId(id));
         }
         report.instance_id = Some(id.clone());
-        let raw = self
-            .imds
-            .user_data_patiently(self.imds_wait)
-            .await?
-            .unwrap_or_default();
+        let raw = self.imds.user_data_patiently(self.imds_wait).await?.unwrap_or_default();
         let UserData::Script(script) = kiln_userdata::parse(&raw)? else {
             return Ok(());
         };
@@ -134,20 +127,12 @@ impl Bootstrap<'_> {
         if let Some(mark) = read_mark(&result)? {
             tracing::info!(at = mark.at, "user data ran before");
             let reason = mark.reason.unwrap_or_else(|| "user data failed".to_owned());
-            return if mark.ok {
-                Ok(())
-            } else {
-                Err(Failure::Before { reason, mark: result })
-            };
+            return if mark.ok { Ok(()) } else { Err(Failure::Before { reason, mark: result }) };
         }
         let keep = |path: PathBuf, bytes: &[u8], mode| {
             durable::write(&path, bytes, mode).map_err(|source| Failure::Mark { path, source })
         };
-        keep(
-            folder.join("user-data.begun"),
-            crate::clock::wall_time().as_bytes(),
-            0o600,
-        )?;
+        keep(folder.join("user-data.begun"), crate::clock::wall_time().as_bytes(), 0o600)?;
         let file = folder.join("user-data");
         keep(file.clone(), script.body(), 0o700)?;
         report.ran = true;
@@ -157,11 +142,7 @@ impl Bootstrap<'_> {
             return Err(failure);
         }
         let reason = outcome.as_ref().err().map(ToString::to_string);
-        let mark = Mark {
-            ok: outcome.is_ok(),
-            reason,
-            at: crate::clock::wall_time(),
-        };
+        let mark = Mark { ok: outcome.is_ok(), reason, at: crate::clock::wall_time() };
         keep(result, &serde_json::to_vec(&mark).unwrap_or_default(), 0o600)?;
         outcome
     }
@@ -172,19 +153,16 @@ impl Bootstrap<'_> {
         tracing::info!(interpreter, "user data begins");
         let end = child::run(command, "user-data", self.timeout)
             .await
-            .map_err(|source| Failure::Start {
-                interpreter: interpreter.to_owned(),
-                source,
-            })?;
+            .map_err(|source| Failure::Start { interpreter: interpreter.to_owned(), source })?;
         match end {
             End::Exited(0) => Ok(()),
             End::Exited(code) => {
                 report.exit_code = Some(code);
                 Err(Failure::Script(format!("user data script exited with {code}")))
             }
-            End::Killed(signal) => Err(Failure::Script(format!(
-                "user data script was killed by signal {signal}"
-            ))),
+            End::Killed(signal) => {
+                Err(Failure::Script(format!("user data script was killed by signal {signal}")))
+            }
             End::TimedOut => {
                 let bound = humantime::format_duration(self.timeout);
                 Err(Failure::Script(format!(
@@ -200,9 +178,6 @@ fn read_mark(path: &Path) -> Result<Option<Mark>, Failure> {
         // A mark that cannot be read is no result, and no result means not done.
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Failure::Mark {
-            path: path.into(),
-            source,
-        }),
+        Err(source) => Err(Failure::Mark { path: path.into(), source }),
     }
 }

@@ -40,12 +40,7 @@ pub async fn run(mut command: Command, name: &str, bound: Duration) -> std::io::
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
-    let mut group = Group(
-        child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .map(Pid::from_raw),
-    );
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     let mut readers = JoinSet::new();
     readers.spawn(pass_on(child.stdout.take(), name.to_owned(), "stdout"));
     readers.spawn(pass_on(child.stderr.take(), name.to_owned(), "stderr"));

@@ -67,10 +67,7 @@ enum UserDataCommand {
 impl Cli {
     /// Does what was asked.
     pub fn run(self) -> ExitCode {
-        if let Command::Userdata {
-            command: UserDataCommand::Check { file },
-        } = &self.command
-        {
+        if let Command::Userdata { command: UserDataCommand::Check { file } } = &self.command {
             return finish(check_user_data(file));
         }
         let path = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
@@ -108,11 +105,7 @@ fn bootstrap(config: &Config) -> anyhow::Result<ExitCode> {
     let report = runtime()?
         .block_on(bootstrap.run())
         .context("failed to write /run/kiln/bootstrap.json: bootstrap runs as root")?;
-    Ok(if report.outcome == Outcome::Ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if report.outcome == Outcome::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
@@ -157,10 +150,7 @@ fn check_user_data(file: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("failed to start the runtime")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

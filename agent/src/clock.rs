@@ -60,10 +60,7 @@ impl Clock {
 
     /// A clock that reads `anchor` at this instant.
     pub fn anchored(anchor: Moment) -> Self {
-        Self {
-            anchor,
-            at: tokio::time::Instant::now(),
-        }
+        Self { anchor, at: tokio::time::Instant::now() }
     }
 
     /// The present.
@@ -80,18 +77,13 @@ impl Clock {
 fn machine_now() -> Moment {
     use nix::time::{ClockId, clock_gettime};
     // The clock exists on every Linux; zero would only make deadlines of an earlier process unusable.
-    let spec = clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map(Duration::from)
-        .unwrap_or_default();
+    let spec = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
     Moment(millis(spec))
 }
 
 /// The kernel's id of this boot; moments of different boots cannot be compared.
 pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// The wall clock as RFC 3339 in UTC, for people only: nothing is decided by it.

@@ -147,24 +147,14 @@ impl Config {
     }
 
     fn check(merged: Fragment) -> Result<Self, Error> {
-        let Fragment {
-            imds,
-            health,
-            lifecycle,
-            drain,
-            spot,
-            metrics,
-            bootstrap,
-        } = merged;
+        let Fragment { imds, health, lifecycle, drain, spot, metrics, bootstrap } = merged;
         let seconds = |given: Option<fragment::Span>, default| {
             given.map_or(Duration::from_secs(default), |span| span.0)
         };
         let config = Self {
             // AWS advises 2 to 5 s; one second costs 60 small local requests a minute and halves the reaction time.
             imds_poll: seconds(imds.poll, 1),
-            listen: health
-                .listen
-                .unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9180))),
+            listen: health.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 9180))),
             ready_after: health.ready_after.unwrap_or(NonZeroU32::MIN),
             unready_after: health.unready_after.unwrap_or(NonZeroU32::MIN.saturating_add(2)),
             checks: health
@@ -186,9 +176,7 @@ impl Config {
             margin: seconds(drain.margin, 5),
             scripts: drain.scripts.unwrap_or_default(),
             stub_status: Some(
-                drain
-                    .stub_status
-                    .unwrap_or_else(|| "http://127.0.0.1:9181/stub_status".to_owned()),
+                drain.stub_status.unwrap_or_else(|| "http://127.0.0.1:9181/stub_status".to_owned()),
             )
             .filter(|url| !url.is_empty()),
             rebalance: spot.rebalance.unwrap_or_default(),
@@ -204,9 +192,7 @@ impl Config {
             bootstrap_timeout: seconds(bootstrap.timeout, 600),
             imds_wait: seconds(bootstrap.imds_wait, 120),
         };
-        config
-            .rules()
-            .map_or(Ok(config), |broken| Err(Error::Rule(broken)))
+        config.rules().map_or(Ok(config), |broken| Err(Error::Rule(broken)))
     }
 
     /// The first broken rule between keys.
@@ -225,10 +211,7 @@ impl Config {
             _ => None,
         });
         let pairs = [
-            (
-                self.quiet >= self.drain_max,
-                "drain.quiet must be shorter than drain.max",
-            ),
+            (self.quiet >= self.drain_max, "drain.quiet must be shorter than drain.max"),
             (
                 self.metrics.sample > Duration::from_secs(10),
                 "metrics.sample must be at most 10s: a datum covers ten seconds",
@@ -241,10 +224,7 @@ impl Config {
                 self.metrics.namespace.is_empty(),
                 "metrics.namespace must not be empty: set metrics.enabled = false for none",
             ),
-            (
-                self.scripts.iter().any(Vec::is_empty),
-                "drain.scripts holds an empty command",
-            ),
+            (self.scripts.iter().any(Vec::is_empty), "drain.scripts holds an empty command"),
         ];
         let unknown = self
             .metrics
@@ -276,10 +256,7 @@ impl Config {
 }
 
 fn read(path: &Path) -> Result<Fragment, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.into(),
-        source,
-    })?;
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
     Fragment::parse(&text, &path.display().to_string()).map_err(Error::Syntax)
 }
 
@@ -288,10 +265,7 @@ fn fragments(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => {
-            return Err(Error::Read {
-                path: folder.into(),
-                source,
-            });
+            return Err(Error::Read { path: folder.into(), source });
         }
     };
     let mut found: Vec<PathBuf> = entries

@@ -39,19 +39,13 @@ pub struct Stub {
 impl Stub {
     /// Reads the last line, `Reading: 6 Writing: 179 Waiting: 106`.
     pub fn parse(text: &str) -> Option<Self> {
-        let line = text
-            .lines()
-            .find(|line| line.trim_start().starts_with("Reading:"))?;
+        let line = text.lines().find(|line| line.trim_start().starts_with("Reading:"))?;
         let mut words = line.split_whitespace();
         let mut field = |name: &str| {
             words.next().filter(|word| *word == name)?;
             words.next()?.parse().ok()
         };
-        Some(Self {
-            reading: field("Reading:")?,
-            writing: field("Writing:")?,
-            waiting: field("Waiting:")?,
-        })
+        Some(Self { reading: field("Reading:")?, writing: field("Writing:")?, waiting: field("Waiting:")? })
     }
 }
 
@@ -59,9 +53,7 @@ impl Stub {
 pub fn work(connections: usize, stub: Option<Stub>) -> usize {
     let Some(stub) = stub else { return connections };
     let busy = (stub.reading.saturating_add(stub.writing)).saturating_sub(1);
-    connections
-        .saturating_sub(stub.waiting)
-        .max(busy.min(connections))
+    connections.saturating_sub(stub.waiting).max(busy.min(connections))
 }
 
 /// Counts work on `ports` now. Idle connections are told apart where nginx answers at `stub_status`.
@@ -87,22 +79,8 @@ pub fn established(ports: &[u16]) -> io::Result<usize> {
     socket.set_non_blocking(true)?;
     let mut found = 0;
     for port in ports {
-        found += dump(
-            &socket,
-            AF_INET,
-            SocketId {
-                source_port: *port,
-                ..SocketId::new_v4()
-            },
-        )?;
-        found += dump(
-            &socket,
-            AF_INET6,
-            SocketId {
-                source_port: *port,
-                ..SocketId::new_v6()
-            },
-        )?;
+        found += dump(&socket, AF_INET, SocketId { source_port: *port, ..SocketId::new_v4() })?;
+        found += dump(&socket, AF_INET6, SocketId { source_port: *port, ..SocketId::new_v6() })?;
     }
     Ok(found)
 }
@@ -173,33 +151,15 @@ mod tests {
 
     #[test]
     fn the_status_page_is_read() {
-        assert_eq!(
-            Stub::parse(PAGE),
-            Some(Stub {
-                reading: 6,
-                writing: 179,
-                waiting: 106
-            })
-        );
-        for page in [
-            "",
-            "Reading: x",
-            "Reading: 1 Waiting: 2 Writing: 3",
-            "<html>404</html>",
-        ] {
+        assert_eq!(Stub::parse(PAGE), Some(Stub { reading: 6, writing: 179, waiting: 106 }));
+        for page in ["", "Reading: x", "Reading: 1 Waiting: 2 Writing: 3", "<html>404</html>"] {
             assert_eq!(Stub::parse(page), None, "{page}");
         }
     }
 
     #[test]
     fn idle_keep_alives_are_no_work_and_a_stream_is() {
-        let stub = |writing, waiting| {
-            Some(Stub {
-                reading: 0,
-                writing,
-                waiting,
-            })
-        };
+        let stub = |writing, waiting| Some(Stub { reading: 0, writing, waiting });
         let cases = [
             ("nothing open", 0, stub(1, 0), 0),
             ("a load balancer's idle connections", 8, stub(1, 8), 0),
@@ -223,12 +183,7 @@ mod tests {
         let (server, _) = listener.accept().expect("it was connected to");
         assert_eq!(established(&[port]).expect("the kernel answers"), 1);
         drop((client, server));
-        let other = listener
-            .local_addr()
-            .expect("it is bound")
-            .port()
-            .wrapping_add(1)
-            .max(1);
+        let other = listener.local_addr().expect("it is bound").port().wrapping_add(1).max(1);
         assert_eq!(established(&[other]).expect("the kernel answers"), 0);
     }
 

@@ -20,12 +20,8 @@ impl Ticks {
         let mut next = || fields.next()?.ok();
         let (user, nice, system, idle) = (next()?, next()?, next()?, next()?);
         // Kernels since 2.6.11 have all eight; a container's stand-in may not.
-        let (iowait, irq, softirq, steal) = (
-            next().unwrap_or(0),
-            next().unwrap_or(0),
-            next().unwrap_or(0),
-            next().unwrap_or(0),
-        );
+        let (iowait, irq, softirq, steal) =
+            (next().unwrap_or(0), next().unwrap_or(0), next().unwrap_or(0), next().unwrap_or(0));
         Some(Self {
             user: user.saturating_add(nice),
             system: system.saturating_add(irq).saturating_add(softirq),
@@ -48,16 +44,12 @@ impl Ticks {
             step(self.iowait, earlier.iowait),
             step(self.steal, earlier.steal),
         ];
-        let total = [user, system, idle, iowait, steal]
-            .iter()
-            .fold(0_u64, |sum, part| sum.saturating_add(*part));
+        let total =
+            [user, system, idle, iowait, steal].iter().fold(0_u64, |sum, part| sum.saturating_add(*part));
         if total == 0 {
             return None;
         }
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "ticks of one interval are far below 2^52"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "ticks of one interval are far below 2^52")]
         let percent = |part: u64| (part as f64 * 100.0 / total as f64).clamp(0.0, 100.0);
         Some(Cpu {
             utilization: percent(user.saturating_add(system).saturating_add(steal)),
@@ -79,10 +71,7 @@ mod tests {
         let then = Ticks::parse("cpu  100 10 50 1000 20 3 7 5 0 0\ncpu0 1 2\n").expect("a whole line");
         let now = Ticks::parse("cpu  130 20 60 1020 30 3 17 15 0 0\n").expect("a whole line");
         let cpu = now.since(&then).expect("time has passed");
-        assert_eq!(
-            (cpu.user, cpu.system, cpu.iowait, cpu.steal),
-            (40.0, 20.0, 10.0, 10.0)
-        );
+        assert_eq!((cpu.user, cpu.system, cpu.iowait, cpu.steal), (40.0, 20.0, 10.0, 10.0));
         assert!((cpu.utilization - 70.0).abs() < 1e-9);
     }
 
@@ -91,9 +80,7 @@ mod tests {
         let ticks = |line| Ticks::parse(line).expect("a whole line");
         let then = ticks("cpu 10 0 10 10 10 0 0 0");
         assert_eq!(then.since(&then), None);
-        let back = ticks("cpu 10 0 10 20 5 0 0 0")
-            .since(&then)
-            .expect("idle has passed");
+        let back = ticks("cpu 10 0 10 20 5 0 0 0").since(&then).expect("idle has passed");
         assert!(back.utilization.abs() < 1e-9 && back.iowait.abs() < 1e-9);
     }
 

@@ -128,10 +128,7 @@ impl Drain {
     async fn work(&self) -> Option<usize> {
         let ports = self.ports();
         let counted = connections::count(&ports, self.stub_status.as_ref()).await;
-        let error = counted
-            .as_ref()
-            .err()
-            .map(|error| format!("failed to count connections: {error}"));
+        let error = counted.as_ref().err().map(|error| format!("failed to count connections: {error}"));
         if self.board.error("connections", error.as_deref()) && error.is_some() {
             tracing::warn!(reason = error, "connections cannot be counted");
         }
@@ -228,9 +225,6 @@ mod tests {
             evidence.count(work, now);
             assert_eq!(evidence.verdict(QUIET, at(60), now), expected, "second {second}");
         }
-        assert_eq!(
-            Evidence::default().verdict(QUIET, at(60), at(60)),
-            Verdict::Overdue
-        );
+        assert_eq!(Evidence::default().verdict(QUIET, at(60), at(60)), Verdict::Overdue);
     }
 }

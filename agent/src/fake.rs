@@ -30,9 +30,7 @@ impl Fake {
     pub(crate) async fn start(
         reply: impl Fn(&Asked, usize) -> (u16, String) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("loopback has a free port");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (log, reply) = (asked.clone(), Arc::new(reply));
@@ -51,10 +49,7 @@ impl Fake {
 
     /// What it was asked so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked
-            .lock()
-            .expect("no test panics with the log held")
-            .clone()
+        self.asked.lock().expect("no test panics with the log held").clone()
     }
 }
 
@@ -63,39 +58,22 @@ async fn answer(
     log: Arc<Mutex<Vec<Asked>>>,
     reply: Arc<impl Fn(&Asked, usize) -> (u16, String)>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let header = |name| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let asked = Asked {
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),
         token: header("x-aws-ec2-metadata-token"),
         body: String::new(),
     };
-    let body = request
-        .into_body()
-        .collect()
-        .await
-        .expect("tests send whole bodies")
-        .to_bytes();
-    let asked = Asked {
-        body: String::from_utf8_lossy(&body).into_owned(),
-        ..asked
-    };
+    let body = request.into_body().collect().await.expect("tests send whole bodies").to_bytes();
+    let asked = Asked { body: String::from_utf8_lossy(&body).into_owned(), ..asked };
     let number = {
         let mut log = log.lock().expect("no test panics with the log held");
         log.push(asked.clone());
         log.len() - 1
     };
     let (status, body) = reply(&asked, number);
-    Ok(Response::builder()
-        .status(status)
-        .body(Full::new(Bytes::from(body)))
-        .expect("a plain response"))
+    Ok(Response::builder().status(status).body(Full::new(Bytes::from(body))).expect("a plain response"))
 }
 
 /// An answer of a metadata service that has these items under `/latest/`.

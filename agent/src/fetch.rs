@@ -40,10 +40,7 @@ impl Url {
     /// The same host with another path, which begins with a slash.
     #[must_use]
     pub fn at(&self, path: &str) -> Self {
-        Self {
-            path: format!("{}{path}", self.path.trim_end_matches('/')),
-            ..self.clone()
-        }
+        Self { path: format!("{}{path}", self.path.trim_end_matches('/')), ..self.clone() }
     }
 }
 
@@ -85,12 +82,9 @@ pub async fn fetch(
 async fn exchange(method: Method, url: &Url, headers: &[(&str, &str)]) -> Result<Reply, Error> {
     let refused = |error: &dyn std::fmt::Display| Error::Connect(url.authority.clone(), error.to_string());
     let broken = |error: &dyn std::fmt::Display| Error::Broken(url.authority.clone(), error.to_string());
-    let stream = TcpStream::connect(&url.connect)
-        .await
-        .map_err(|error| refused(&error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| broken(&error))?;
+    let stream = TcpStream::connect(&url.connect).await.map_err(|error| refused(&error))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     let mut request = Request::builder()
         .method(method)
         .uri(&url.path)
@@ -100,23 +94,13 @@ async fn exchange(method: Method, url: &Url, headers: &[(&str, &str)]) -> Result
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| broken(&error))?;
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| broken(&error))?;
     let answer = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| broken(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), BODY_LIMIT)
-            .collect()
-            .await
-            .map_err(|error| broken(&error))?;
-        Ok(Reply {
-            status,
-            body: body.to_bytes(),
-        })
+        let body =
+            Limited::new(response.into_body(), BODY_LIMIT).collect().await.map_err(|error| broken(&error))?;
+        Ok(Reply { status, body: body.to_bytes() })
     };
     // The connection's own task ends with the answer: dropping it here closes the socket even when the bound ran out.
     tokio::pin!(connection, answer);

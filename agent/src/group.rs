@@ -45,13 +45,7 @@ pub struct Group {
 impl Group {
     /// A reader; `configured` wins over what is found out.
     pub fn new(aws: Arc<Aws>, imds: Arc<Imds>, configured: Selector, board: Board) -> Self {
-        Self {
-            aws,
-            imds,
-            configured,
-            instance_id: OnceCell::new(),
-            board,
-        }
+        Self { aws, imds, configured, instance_id: OnceCell::new(), board }
     }
 
     /// The instance's id.
@@ -81,10 +75,7 @@ impl Group {
             .send()
             .await
             .map_err(|error| Error::new("DescribeAutoScalingInstances", &error))?;
-        let found = answer
-            .auto_scaling_instances()
-            .iter()
-            .find(|found| found.instance_id() == Some(id));
+        let found = answer.auto_scaling_instances().iter().find(|found| found.instance_id() == Some(id));
         let member = found.and_then(|found| {
             Some(Member {
                 group: found.auto_scaling_group_name()?.to_owned(),
@@ -126,11 +117,7 @@ impl Group {
             .await
             .map_err(|error| Error::new("DescribeLifecycleHooks", &error))?;
         let seconds = |given: Option<i32>, default: u64| {
-            Duration::from_secs(
-                given
-                    .and_then(|given| u64::try_from(given).ok())
-                    .unwrap_or(default),
-            )
+            Duration::from_secs(given.and_then(|given| u64::try_from(given).ok()).unwrap_or(default))
         };
         let ours = answer
             .lifecycle_hooks()
@@ -162,10 +149,7 @@ impl Group {
         let mut arns: Vec<String> = Vec::new();
         for found in answer.auto_scaling_groups() {
             arns.extend(found.target_group_arns().iter().cloned());
-            let sources = found
-                .traffic_sources()
-                .iter()
-                .filter(|source| source.r#type() != Some("elb"));
+            let sources = found.traffic_sources().iter().filter(|source| source.r#type() != Some("elb"));
             arns.extend(
                 sources
                     .filter_map(|source| source.identifier())

@@ -26,28 +26,14 @@ pub struct Threshold {
 impl Threshold {
     /// Healthy after `ready_after` passes in a row, unhealthy after `unready_after` failures in a row.
     pub fn new(ready_after: u32, unready_after: u32) -> Self {
-        Self {
-            ready_after,
-            unready_after,
-            row: 0,
-            last: false,
-            healthy: None,
-        }
+        Self { ready_after, unready_after, row: 0, last: false, healthy: None }
     }
 
     /// Counts one answer; says what the check is by now.
     pub fn count(&mut self, passed: bool) -> Option<bool> {
-        self.row = if self.last == passed {
-            self.row.saturating_add(1)
-        } else {
-            1
-        };
+        self.row = if self.last == passed { self.row.saturating_add(1) } else { 1 };
         self.last = passed;
-        let needed = if passed {
-            self.ready_after
-        } else {
-            self.unready_after
-        };
+        let needed = if passed { self.ready_after } else { self.unready_after };
         if self.row >= needed {
             self.healthy = Some(passed);
         }
@@ -71,44 +57,27 @@ pub fn whole(checks: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
 /// Asks the checks until an instance leaves: nothing goes by them then, and their own connections would count as
 /// work in flight. Without any check the instance is healthy from the start.
 pub async fn watch(config: Config, board: Board, events: mpsc::Sender<Event>) {
-    let row = |check: &Check| CheckRow {
-        name: check.name.clone(),
-        healthy: None,
-        error: None,
-        elapsed_ms: 0,
-    };
+    let row =
+        |check: &Check| CheckRow { name: check.name.clone(), healthy: None, error: None, elapsed_ms: 0 };
     board.lock().checks = config.checks.iter().map(row).collect();
     let mut running = JoinSet::new();
     let (turned, mut turns) = mpsc::channel(1);
     for (at, check) in config.checks.iter().cloned().enumerate() {
         let threshold = Threshold::new(config.ready_after.get(), config.unready_after.get());
-        running.spawn(ask_on_a_timer(
-            at,
-            check,
-            threshold,
-            board.clone(),
-            turned.clone(),
-        ));
+        running.spawn(ask_on_a_timer(at, check, threshold, board.clone(), turned.clone()));
     }
     let mut told = None;
     loop {
         let (healthy, leaving) = {
             let status = board.lock();
-            (
-                whole(status.checks.iter().map(|check| check.healthy)),
-                status.phase.is_leaving(),
-            )
+            (whole(status.checks.iter().map(|check| check.healthy)), status.phase.is_leaving())
         };
         if leaving {
             return;
         }
         if healthy.is_some() && healthy != told {
             told = healthy;
-            let event = if healthy == Some(true) {
-                Event::Healthy
-            } else {
-                Event::Unhealthy
-            };
+            let event = if healthy == Some(true) { Event::Healthy } else { Event::Unhealthy };
             if events.send(event).await.is_err() {
                 return;
             }
@@ -145,11 +114,7 @@ async fn ask_on_a_timer(
         if turned.send(()).await.is_err() {
             return;
         }
-        let pause = if healthy == Some(true) {
-            check.every
-        } else {
-            check.every.min(EAGER)
-        };
+        let pause = if healthy == Some(true) { check.every } else { check.every.min(EAGER) };
         // A tenth of jitter keeps several checks of one service from asking in step.
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.9..=1.1))).await;
     }

@@ -54,10 +54,7 @@ pub fn standing(hook: Hook, state: &str) -> Standing {
 
 fn is_past_terminate(state: &str) -> bool {
     let state = state.strip_prefix("Warmed:").unwrap_or(state);
-    matches!(
-        state,
-        "Terminating:Proceed" | "Terminating:Retained" | "Terminated" | "Detached"
-    )
+    matches!(state, "Terminating:Proceed" | "Terminating:Retained" | "Terminated" | "Detached")
 }
 
 fn is_known(state: &str) -> bool {
@@ -94,13 +91,7 @@ enum Look {
 impl Hooks {
     /// Hooks by the configured names, or found out.
     pub fn new(group: Arc<Group>, launch: Selector, terminate: Selector, board: Board) -> Self {
-        Self {
-            group,
-            launch,
-            terminate,
-            board,
-            poll: POLL,
-        }
+        Self { group, launch, terminate, board, poll: POLL }
     }
 
     /// Completes `hook` with `verdict`; comes back when no more calls are needed.
@@ -140,9 +131,7 @@ impl Hooks {
     /// Reads the state until the terminate hook waits (`true`), or there is nothing to wait for.
     pub async fn await_terminate(&self) -> bool {
         // The group drains its targets first, for up to an hour; twice that is more than any way there takes.
-        tokio::time::timeout(2 * BOUND, self.watch_terminate())
-            .await
-            .unwrap_or(false)
+        tokio::time::timeout(2 * BOUND, self.watch_terminate()).await.unwrap_or(false)
     }
 
     async fn watch_terminate(&self) -> bool {
@@ -173,9 +162,7 @@ impl Hooks {
     pub async fn beat_while_draining(&self) {
         let mut info = None;
         loop {
-            let third = info
-                .as_ref()
-                .map_or(self.poll, |info: &HookInfo| info.heartbeat_timeout / 3);
+            let third = info.as_ref().map_or(self.poll, |info: &HookInfo| info.heartbeat_timeout / 3);
             tokio::time::sleep(jittered(third)).await;
             if self.board.lock().phase != Phase::Draining {
                 return;
@@ -191,11 +178,7 @@ impl Hooks {
         let Some(member) = self.group.member().await? else {
             attempt.absent += 1;
             let gone = attempt.absent >= ABSENT_READS;
-            return Ok(if gone {
-                Look::Settled(attempt.past())
-            } else {
-                Look::Again
-            });
+            return Ok(if gone { Look::Settled(attempt.past()) } else { Look::Again });
         };
         attempt.absent = 0;
         match standing(hook, &member.state) {
@@ -209,15 +192,9 @@ impl Hooks {
                 Choice::None => return Ok(Look::Settled(Settled::NothingOwed)),
                 Choice::Ambiguous(names) => {
                     attempt.hopeless = true;
-                    let key = if hook == Hook::Launch {
-                        "launch_hook"
-                    } else {
-                        "terminate_hook"
-                    };
-                    let reason = format!(
-                        "several {} hooks ({names}): set lifecycle.{key} to yours",
-                        hook.name()
-                    );
+                    let key = if hook == Hook::Launch { "launch_hook" } else { "terminate_hook" };
+                    let reason =
+                        format!("several {} hooks ({names}): set lifecycle.{key} to yours", hook.name());
                     tracing::error!(hook = hook.name(), reason, "hook is ambiguous");
                     self.board.error(hook.name(), Some(&reason));
                     return Ok(Look::Again);
@@ -324,11 +301,7 @@ impl Hooks {
     fn report(&self, hook: Hook, error: &Error) {
         let text = error.to_string();
         if self.board.error(hook.name(), Some(&text)) {
-            tracing::warn!(
-                hook = hook.name(),
-                reason = text,
-                "hook call failed, asking again"
-            );
+            tracing::warn!(hook = hook.name(), reason = text, "hook call failed, asking again");
         }
     }
 }
@@ -346,11 +319,7 @@ struct Attempt {
 impl Attempt {
     /// Past the wait state: by our call, if one was made, whose answer may have been lost.
     fn past(&self) -> Settled {
-        if self.called {
-            Settled::Completed
-        } else {
-            Settled::NothingOwed
-        }
+        if self.called { Settled::Completed } else { Settled::NothingOwed }
     }
 }
 

@@ -60,28 +60,16 @@ pub async fn serve(listener: TcpListener, board: Board) {
 
 fn answer(request: &Request<Incoming>, board: &Board) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        return reply(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "text/plain",
-            "only GET is answered\n".to_owned(),
-        );
+        return reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET is answered\n".to_owned());
     }
     match request.uri().path() {
         "/livez" => reply(StatusCode::OK, "text/plain", "ok\n".to_owned()),
         "/readyz" => readyz(&board.lock()),
         "/status" => match serde_json::to_string_pretty(&board.snapshot()) {
             Ok(json) => reply(StatusCode::OK, "application/json", json + "\n"),
-            Err(error) => reply(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "text/plain",
-                format!("{error}\n"),
-            ),
+            Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n")),
         },
-        "/metrics" => reply(
-            StatusCode::OK,
-            "text/plain; version=0.0.4",
-            prometheus(&board.snapshot()),
-        ),
+        "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", prometheus(&board.snapshot())),
         _ => reply(
             StatusCode::NOT_FOUND,
             "text/plain",
@@ -91,11 +79,7 @@ fn answer(request: &Request<Incoming>, board: &Board) -> Response<Full<Bytes>> {
 }
 
 fn readyz(status: &Status) -> Response<Full<Bytes>> {
-    let code = if status.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": status.ready, "phase": status.phase, "reason": status.reason });
     reply(code, "application/json", format!("{body}\n"))
 }
@@ -106,10 +90,7 @@ fn reply(status: StatusCode, kind: &'static str, body: String) -> Response<Full<
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     // A probe's answer is true for now only.
-    headers.insert(
-        header::CACHE_CONTROL,
-        header::HeaderValue::from_static("no-store"),
-    );
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
 }
 
@@ -117,78 +98,27 @@ fn reply(status: StatusCode, kind: &'static str, body: String) -> Response<Full<
 fn prometheus(status: &Status) -> String {
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, labels: &str, value: f64| {
-        let _ = write!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}\n"
-        );
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}\n");
     };
     let yes = |flag: bool| f64::from(u8::from(flag));
-    gauge(
-        "kiln_ready",
-        "Whether /readyz answers 200.",
-        "",
-        yes(status.ready),
-    );
-    gauge(
-        "kiln_phase",
-        "The phase, always 1.",
-        &format!("{{phase=\"{}\"}}", status.phase.name()),
-        1.0,
-    );
-    gauge(
-        "kiln_cpu_utilization_percent",
-        "All but idle and iowait.",
-        "",
-        status.metrics.cpu.utilization,
-    );
-    gauge(
-        "kiln_cpu_steal_percent",
-        "Wanted, and given to another guest.",
-        "",
-        status.metrics.cpu.steal,
-    );
+    gauge("kiln_ready", "Whether /readyz answers 200.", "", yes(status.ready));
+    gauge("kiln_phase", "The phase, always 1.", &format!("{{phase=\"{}\"}}", status.phase.name()), 1.0);
+    gauge("kiln_cpu_utilization_percent", "All but idle and iowait.", "", status.metrics.cpu.utilization);
+    gauge("kiln_cpu_steal_percent", "Wanted, and given to another guest.", "", status.metrics.cpu.steal);
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     {
-        gauge(
-            "kiln_metrics_backlog",
-            "Datums waiting.",
-            "",
-            status.metrics.backlog as f64,
-        );
-        gauge(
-            "kiln_metrics_sent",
-            "Datums sent.",
-            "",
-            status.metrics.sent as f64,
-        );
-        gauge(
-            "kiln_metrics_dropped",
-            "Datums dropped.",
-            "",
-            status.metrics.dropped as f64,
-        );
-        gauge(
-            "kiln_errors",
-            "Parts that have an error at present.",
-            "",
-            status.errors.len() as f64,
-        );
+        gauge("kiln_metrics_backlog", "Datums waiting.", "", status.metrics.backlog as f64);
+        gauge("kiln_metrics_sent", "Datums sent.", "", status.metrics.sent as f64);
+        gauge("kiln_metrics_dropped", "Datums dropped.", "", status.metrics.dropped as f64);
+        gauge("kiln_errors", "Parts that have an error at present.", "", status.errors.len() as f64);
     }
     let _ = write!(
         text,
         "# HELP kiln_check_healthy Whether the check passes.\n# TYPE kiln_check_healthy gauge\n"
     );
     for check in &status.checks {
-        let name = check
-            .name
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n");
-        let _ = writeln!(
-            text,
-            "kiln_check_healthy{{check=\"{name}\"}} {}",
-            yes(check.healthy == Some(true))
-        );
+        let name = check.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let _ = writeln!(text, "kiln_check_healthy{{check=\"{name}\"}} {}", yes(check.healthy == Some(true)));
     }
     text
 }

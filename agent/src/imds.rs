@@ -57,10 +57,7 @@ impl Imds {
         let base = Url::parse(endpoint).map_err(|error| {
             format!("AWS_EC2_METADATA_SERVICE_ENDPOINT '{endpoint}' is no address: {error}")
         })?;
-        Ok(Self {
-            base,
-            token: Mutex::new(None),
-        })
+        Ok(Self { base, token: Mutex::new(None) })
     }
 
     /// A client of the service that the environment names, or of the documented address.

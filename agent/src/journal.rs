@@ -13,18 +13,15 @@ pub fn init() -> Result<(), String> {
     let wanted = std::env::var("KILN_LOG").unwrap_or_default();
     let filter = filter(&wanted)?;
     // systemd sets it where stderr is the journal's; then events go there as fields.
-    let journal = std::env::var_os("JOURNAL_STREAM")
-        .and_then(|_| tracing_journald::layer().ok())
-        .map(|layer| {
-            layer
-                .with_field_prefix(Some("KILN".to_owned()))
-                .with_priority_mappings(PriorityMappings {
-                    error: Priority::Error,
-                    warn: Priority::Warning,
-                    info: Priority::Informational,
-                    debug: Priority::Debug,
-                    trace: Priority::Debug,
-                })
+    let journal =
+        std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok()).map(|layer| {
+            layer.with_field_prefix(Some("KILN".to_owned())).with_priority_mappings(PriorityMappings {
+                error: Priority::Error,
+                warn: Priority::Warning,
+                info: Priority::Informational,
+                debug: Priority::Debug,
+                trace: Priority::Debug,
+            })
         });
     let stderr = journal.is_none().then(|| {
         tracing_subscriber::fmt::layer()
@@ -32,11 +29,7 @@ pub fn init() -> Result<(), String> {
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .with_target(false)
     });
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(journal)
-        .with(stderr)
-        .init();
+    tracing_subscriber::registry().with(filter).with(journal).with(stderr).init();
     Ok(())
 }
 
@@ -55,9 +48,7 @@ mod tests {
     #[test]
     fn a_filter_is_a_level_or_levels_by_target() {
         let enabled = |wanted: &str, level| {
-            filter(wanted)
-                .expect("a valid filter")
-                .would_enable("kiln_agent::hook", &level)
+            filter(wanted).expect("a valid filter").would_enable("kiln_agent::hook", &level)
         };
         assert!(enabled("", Level::INFO) && !enabled("", Level::DEBUG));
         assert!(enabled("debug", Level::DEBUG) && !enabled("off", Level::ERROR));

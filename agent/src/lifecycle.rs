@@ -73,10 +73,7 @@ impl Lifecycle {
         if self.phase.is_leaving() && self.notices.is_empty() {
             // The agent alone was stopped and started: the machine stays up, and so does the instance.
             let launch = self.launch;
-            self = Self {
-                launch,
-                ..Self::new(self.policy, now)
-            };
+            self = Self { launch, ..Self::new(self.policy, now) };
         }
         let mut effects = Vec::new();
         if let (HookStep::Asked(verdict), false) = (self.launch, self.phase.is_leaving()) {
@@ -141,23 +138,11 @@ impl Lifecycle {
                 self.terminate = HookStep::Waiting;
                 self.complete_terminate_if_due()
             }
-            (
-                _,
-                Event::HookSettled {
-                    hook: Hook::Launch,
-                    settled,
-                },
-            ) if self.launch.is_open() => {
+            (_, Event::HookSettled { hook: Hook::Launch, settled }) if self.launch.is_open() => {
                 self.launch = HookStep::Settled(settled);
                 self.serve_if_ready(now)
             }
-            (
-                _,
-                Event::HookSettled {
-                    hook: Hook::Terminate,
-                    settled,
-                },
-            ) if self.terminate.is_open() => {
+            (_, Event::HookSettled { hook: Hook::Terminate, settled }) if self.terminate.is_open() => {
                 self.terminate = HookStep::Settled(settled);
                 Vec::new()
             }
@@ -242,10 +227,8 @@ impl Lifecycle {
             }
             Notice::Shutdown => {
                 let grace = now + HOOK_GRACE;
-                self.leave_by = Some(
-                    self.deadline
-                        .map_or(grace, |deadline| grace.max(deadline + HOOK_GRACE)),
-                );
+                self.leave_by =
+                    Some(self.deadline.map_or(grace, |deadline| grace.max(deadline + HOOK_GRACE)));
                 Vec::new()
             }
             Notice::Spot | Notice::Rebalance => Vec::new(),

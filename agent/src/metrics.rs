@@ -39,11 +39,7 @@ pub struct Metrics {
 impl Metrics {
     /// A publisher by the configuration.
     pub fn new(settings: config::Metrics, group: Arc<Group>, board: Board) -> Self {
-        Self {
-            settings,
-            group,
-            board,
-        }
+        Self { settings, group, board }
     }
 
     /// Samples and publishes until the process ends. Sampling goes on while a call hangs.
@@ -93,10 +89,7 @@ impl Metrics {
     }
 
     fn sample(&self, before: &mut Option<Ticks>, slots: &mut Slots, buffer: &mut Buffer) {
-        let Some(now) = std::fs::read_to_string(STAT)
-            .ok()
-            .and_then(|stat| Ticks::parse(&stat))
-        else {
+        let Some(now) = std::fs::read_to_string(STAT).ok().and_then(|stat| Ticks::parse(&stat)) else {
             return;
         };
         let cpu = before.replace(now).and_then(|before| now.since(&before));
@@ -106,24 +99,15 @@ impl Metrics {
             status.metrics.cpu = cpu;
             // The group's own metrics leave out what is not in service; so must this one, or it drags scaling down.
             status.phase == Phase::Serving
-                && status
-                    .target_state
-                    .as_deref()
-                    .is_none_or(|state| state == "InService")
+                && status.target_state.as_deref().is_none_or(|state| state == "InService")
         };
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         buffer.extend(slots.add(unix, cpu.utilization, serving));
     }
 
     fn show(&self, buffer: &Buffer) {
         let mut status = self.board.lock();
-        (
-            status.metrics.backlog,
-            status.metrics.sent,
-            status.metrics.dropped,
-        ) = buffer.counters();
+        (status.metrics.backlog, status.metrics.sent, status.metrics.dropped) = buffer.counters();
     }
 
     async fn publish(&self, slots: Vec<Slot>) -> Tally {
@@ -133,10 +117,7 @@ impl Metrics {
         match self.put(&slots).await {
             Ok(()) => {
                 self.board.error("metrics", None);
-                Tally {
-                    taken: slots.len(),
-                    ..Tally::default()
-                }
+                Tally { taken: slots.len(), ..Tally::default() }
             }
             Err(error) => {
                 let text = error.to_string();
@@ -145,15 +126,9 @@ impl Metrics {
                 }
                 // One bad datum fails its whole call, and would fail the next one too.
                 if error.is_invalid() {
-                    Tally {
-                        refused: slots.len(),
-                        ..Tally::default()
-                    }
+                    Tally { refused: slots.len(), ..Tally::default() }
                 } else {
-                    Tally {
-                        left: slots,
-                        ..Tally::default()
-                    }
+                    Tally { left: slots, ..Tally::default() }
                 }
             }
         }
@@ -161,27 +136,16 @@ impl Metrics {
 
     async fn put(&self, slots: &[Slot]) -> Result<(), Error> {
         let wants = |name: &str| self.settings.dimensions.iter().any(|dimension| dimension == name);
-        let instance = if wants("InstanceId") {
-            Some(self.group.instance_id().await?.to_owned())
-        } else {
-            None
-        };
+        let instance =
+            if wants("InstanceId") { Some(self.group.instance_id().await?.to_owned()) } else { None };
         let in_group = wants("AutoScalingGroupName") && slots.iter().any(|slot| slot.serving);
         // Without the group's name the instance's datums still go.
-        let group = if in_group {
-            self.group.name().await.unwrap_or_default()
-        } else {
-            None
-        };
+        let group = if in_group { self.group.name().await.unwrap_or_default() } else { None };
         let mut data = Vec::new();
         for slot in slots {
             data.extend(instance.as_deref().map(|id| datum(slot, "InstanceId", id)));
             if slot.serving {
-                data.extend(
-                    group
-                        .as_deref()
-                        .map(|name| datum(slot, "AutoScalingGroupName", name)),
-                );
+                data.extend(group.as_deref().map(|name| datum(slot, "AutoScalingGroupName", name)));
             }
         }
         if data.is_empty() {

@@ -42,9 +42,7 @@ pub struct Poller {
 
 impl std::fmt::Debug for Poller {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Poller")
-            .field("poll", &self.poll)
-            .finish_non_exhaustive()
+        out.debug_struct("Poller").field("poll", &self.poll).finish_non_exhaustive()
     }
 }
 
@@ -101,12 +99,8 @@ impl Poller {
     async fn target(&self, state: Option<String>) -> bool {
         // Absent is no state: outside a group, or too early to tell.
         let Some(state) = state else { return true };
-        let changed = self
-            .board
-            .lock()
-            .target_state
-            .replace(state.clone())
-            .is_none_or(|before| before != state);
+        let changed =
+            self.board.lock().target_state.replace(state.clone()).is_none_or(|before| before != state);
         if changed {
             tracing::info!(target_state = state, "target lifecycle state changed");
             self.board.note(format!("target lifecycle state is {state}"));
@@ -120,20 +114,14 @@ impl Poller {
     fn interruption(&self, text: &str) -> Option<Moment> {
         let wall = SystemTime::now();
         let (action, deadline) = parse_interruption(text, wall, self.clock.now())?;
-        if self
-            .board
-            .error("spot", Some(&format!("EC2 will {action} this spot instance")))
-        {
+        if self.board.error("spot", Some(&format!("EC2 will {action} this spot instance"))) {
             tracing::warn!(action, "spot interruption");
         }
         Some(deadline)
     }
 
     async fn rebalance(&self) -> bool {
-        if self
-            .board
-            .error("rebalance", Some("EC2 recommends rebalancing this spot instance"))
-        {
+        if self.board.error("rebalance", Some("EC2 recommends rebalancing this spot instance")) {
             tracing::warn!("rebalance recommended");
         }
         self.rebalance != Rebalance::Drain || self.send(Notice::Rebalance, None).await
@@ -172,22 +160,10 @@ mod tests {
         let wall = humantime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a valid time");
         let now = Moment::from_millis(1000);
         let cases = [
-            (
-                r#"{"action":"terminate","time":"2026-01-01T00:01:30Z"}"#,
-                Some(("terminate", 91_000)),
-            ),
-            (
-                r#"{"action":"stop","time":"2026-01-01T09:00:00Z"}"#,
-                Some(("stop", 121_000)),
-            ),
-            (
-                r#"{"action":"hibernate","time":"2025-12-31T00:00:00Z"}"#,
-                Some(("hibernate", 1000)),
-            ),
-            (
-                r#"{"action":"terminate","time":"soon"}"#,
-                Some(("terminate", 1000)),
-            ),
+            (r#"{"action":"terminate","time":"2026-01-01T00:01:30Z"}"#, Some(("terminate", 91_000))),
+            (r#"{"action":"stop","time":"2026-01-01T09:00:00Z"}"#, Some(("stop", 121_000))),
+            (r#"{"action":"hibernate","time":"2025-12-31T00:00:00Z"}"#, Some(("hibernate", 1000))),
+            (r#"{"action":"terminate","time":"soon"}"#, Some(("terminate", 1000))),
             (r#"{"action":"noop","time":"2026-01-01T00:01:30Z"}"#, None),
             ("<html>503</html>", None),
             ("", None),

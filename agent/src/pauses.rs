@@ -13,19 +13,12 @@ pub struct Pauses {
 impl Pauses {
     /// Pauses of up to `first`, then up to twice that, and so on up to `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self {
-            first,
-            longest,
-            attempt: 0,
-        }
+        Self { first, longest, attempt: 0 }
     }
 
     /// The next pause, at least a quarter of its bound.
     pub fn next_pause(&mut self) -> Duration {
-        let bound = self
-            .first
-            .saturating_mul(1 << self.attempt.min(16))
-            .min(self.longest);
+        let bound = self.first.saturating_mul(1 << self.attempt.min(16)).min(self.longest);
         self.attempt += 1;
         bound.mul_f64(rand::random_range(0.25..=1.0))
     }

@@ -26,10 +26,7 @@ struct Document<Life> {
 impl State {
     /// The state file under `root`, of this boot.
     pub fn new(root: &Path) -> Self {
-        Self {
-            path: root.join(PATH),
-            boot_id: clock::boot_id(),
-        }
+        Self { path: root.join(PATH), boot_id: clock::boot_id() }
     }
 
     /// The life to go on with, and what is open in it; a new one when there is none of this boot.
@@ -50,10 +47,7 @@ impl State {
 
     /// Writes the life; atomic.
     pub fn write(&self, life: &Lifecycle) -> io::Result<()> {
-        let document = Document {
-            boot_id: self.boot_id.clone(),
-            life,
-        };
+        let document = Document { boot_id: self.boot_id.clone(), life };
         durable::write(&self.path, &serde_json::to_vec(&document)?, 0o600)
     }
 
@@ -82,28 +76,13 @@ mod tests {
         let mut life = Lifecycle::new(policy(), at(0));
         life.handle(Event::Bootstrapped { ok: true }, at(1));
         life.handle(Event::Healthy, at(2));
-        life.handle(
-            Event::HookSettled {
-                hook: Hook::Launch,
-                settled: Settled::Completed,
-            },
-            at(3),
-        );
-        life.handle(
-            Event::Notice {
-                notice: Notice::Group,
-                deadline: None,
-            },
-            at(10),
-        );
+        life.handle(Event::HookSettled { hook: Hook::Launch, settled: Settled::Completed }, at(3));
+        life.handle(Event::Notice { notice: Notice::Group, deadline: None }, at(10));
         state.write(&life).expect("the folder is ours");
 
         let (resumed, effects) = State::new(root.path()).resume(policy(), at(20));
         assert_eq!(resumed, life);
-        assert_eq!(
-            effects,
-            [Effect::StartDrain { deadline: at(70) }, Effect::WatchTerminate]
-        );
+        assert_eq!(effects, [Effect::StartDrain { deadline: at(70) }, Effect::WatchTerminate]);
         assert_eq!(resumed.hook(Hook::Launch), HookStep::Settled(Settled::Completed));
     }
 
@@ -114,17 +93,8 @@ mod tests {
         assert_eq!(state.resume(policy(), at(5)).0.phase(), Phase::Bootstrapping);
 
         let mut life = Lifecycle::new(policy(), at(0));
-        life.handle(
-            Event::Notice {
-                notice: Notice::Spot,
-                deadline: None,
-            },
-            at(1),
-        );
-        let other_boot = State {
-            boot_id: "another".to_owned(),
-            ..state.clone()
-        };
+        life.handle(Event::Notice { notice: Notice::Spot, deadline: None }, at(1));
+        let other_boot = State { boot_id: "another".to_owned(), ..state.clone() };
         other_boot.write(&life).expect("the folder is ours");
         assert_eq!(state.resume(policy(), at(5)).0.phase(), Phase::Bootstrapping);
 
@@ -133,10 +103,7 @@ mod tests {
     }
 
     fn policy() -> Policy {
-        Policy {
-            drain_max: Duration::from_secs(60),
-            ..Policy::default()
-        }
+        Policy { drain_max: Duration::from_secs(60), ..Policy::default() }
     }
 
     fn at(seconds: u64) -> Moment {

@@ -43,12 +43,7 @@ pub fn must_be_told(state: &str) -> bool {
 impl Targets {
     /// Target groups as configured, or those that the Auto Scaling group is attached to.
     pub fn new(group: Arc<Group>, imds: Arc<Imds>, configured: Option<Vec<String>>, board: Board) -> Self {
-        Self {
-            group,
-            imds,
-            configured,
-            board,
-        }
+        Self { group, imds, configured, board }
     }
 
     /// Comes back when every target of every group has been told to leave. Through outages; a group that is deleted
@@ -185,17 +180,8 @@ impl Targets {
             .await
             .map_err(|error| Error::new("DeregisterTargets", &error))?;
         for row in rows {
-            tracing::info!(
-                target_id = row.id,
-                port = row.port,
-                target_group = arn,
-                "target deregistered"
-            );
-            self.board.note(format!(
-                "deregistered {}:{}",
-                row.id,
-                row.port.unwrap_or_default()
-            ));
+            tracing::info!(target_id = row.id, port = row.port, target_group = arn, "target deregistered");
+            self.board.note(format!("deregistered {}:{}", row.id, row.port.unwrap_or_default()));
         }
         Ok(())
     }

@@ -67,10 +67,7 @@ pub async fn run(config: Config, root: &Path) -> anyhow::Result<()> {
     let (flushes, flush_requests) = mpsc::channel(4);
 
     let listener = TcpListener::bind(config.listen).await.with_context(|| {
-        format!(
-            "failed to listen on {} (health.listen): is another agent running?",
-            config.listen
-        )
+        format!("failed to listen on {} (health.listen): is another agent running?", config.listen)
     })?;
     tokio::spawn(http::serve(listener, board.clone()));
 
@@ -114,12 +111,7 @@ async fn watch_bootstrap(root: PathBuf, board: Board, events: mpsc::Sender<Event
 
 fn drain(config: &Config, group: &Arc<Group>, imds: &Arc<Imds>, board: &Board, clock: Clock) -> Drain {
     Drain {
-        targets: Targets::new(
-            group.clone(),
-            imds.clone(),
-            config.target_groups.clone(),
-            board.clone(),
-        ),
+        targets: Targets::new(group.clone(), imds.clone(), config.target_groups.clone(), board.clone()),
         ports: config.ports.clone(),
         // The configuration's check has parsed it already.
         stub_status: config.stub_status.as_deref().and_then(|url| Url::parse(url).ok()),
@@ -137,14 +129,7 @@ fn signals(events: mpsc::Sender<Event>) -> anyhow::Result<impl Future<Output = (
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to handle SIGINT")?;
     tokio::spawn(async move {
         while terminate.recv().await.is_some() {
-            if events
-                .send(Event::Notice {
-                    notice: Notice::Shutdown,
-                    deadline: None,
-                })
-                .await
-                .is_err()
-            {
+            if events.send(Event::Notice { notice: Notice::Shutdown, deadline: None }).await.is_err() {
                 return;
             }
         }
@@ -157,12 +142,8 @@ fn signals(events: mpsc::Sender<Event>) -> anyhow::Result<impl Future<Output = (
 
 impl driver::World for World {
     fn perform(&self, effect: Effect) -> impl Future<Output = Option<Event>> + Send + 'static {
-        let (hooks, drain, board, events) = (
-            self.hooks.clone(),
-            self.drain.clone(),
-            self.board.clone(),
-            self.events.clone(),
-        );
+        let (hooks, drain, board, events) =
+            (self.hooks.clone(), self.drain.clone(), self.board.clone(), self.events.clone());
         let (deadline, flushes) = (self.deadline.clone(), self.flushes.clone());
         async move {
             match effect {
@@ -211,11 +192,8 @@ impl driver::World for World {
         if phase != life.phase() {
             self.board.note(format!("phase is {}", life.phase().name()));
         }
-        let error = self
-            .state
-            .write(life)
-            .err()
-            .map(|error| format!("failed to write the state file: {error}"));
+        let error =
+            self.state.write(life).err().map(|error| format!("failed to write the state file: {error}"));
         if self.board.error("state", error.as_deref()) && error.is_some() {
             // The life goes on; only a kill would cost it its memory.
             tracing::warn!(reason = error, "state not written");
@@ -249,13 +227,8 @@ impl World {
             said.status = text;
         }
         if life.notices().contains(&Notice::Shutdown) {
-            let left = life
-                .deadline()
-                .map_or(Duration::ZERO, |deadline| deadline.since(self.clock.now()));
-            systemd::stopping(
-                life,
-                left.min(Duration::from_secs(60)) + crate::lifecycle::HOOK_GRACE,
-            );
+            let left = life.deadline().map_or(Duration::ZERO, |deadline| deadline.since(self.clock.now()));
+            systemd::stopping(life, left.min(Duration::from_secs(60)) + crate::lifecycle::HOOK_GRACE);
         }
     }
 }

@@ -56,10 +56,7 @@ where
     R: std::fmt::Debug,
 {
     let (code, said) = match error.as_service_error() {
-        Some(service) => (
-            service.code().map(str::to_owned),
-            service.message().map(str::to_owned),
-        ),
+        Some(service) => (service.code().map(str::to_owned), service.message().map(str::to_owned)),
         None => (None, None),
     };
     let chain = chain(error);
@@ -72,18 +69,9 @@ where
     };
     let message = said.unwrap_or(chain);
     // EC2 appends a kilobyte that only sts:DecodeAuthorizationMessage can read.
-    let message = message
-        .split(" Encoded authorization failure message")
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    CallError {
-        kind,
-        action,
-        resource: resource.to_owned(),
-        code,
-        message,
-    }
+    let message =
+        message.split(" Encoded authorization failure message").next().unwrap_or_default().to_owned();
+    CallError { kind, action, resource: resource.to_owned(), code, message }
 }
 
 fn kind_of(code: &str) -> Kind {
@@ -169,10 +157,7 @@ mod tests {
             message: "no".to_owned(),
         };
         let text = denied.to_string();
-        assert_eq!(
-            text,
-            "not allowed to call ebs:StartSnapshot on shop (AccessDeniedException): no"
-        );
+        assert_eq!(text, "not allowed to call ebs:StartSnapshot on shop (AccessDeniedException): no");
         assert!(!Error::from(denied).is_temporary());
     }
 }

@@ -73,18 +73,12 @@ impl Clients {
             .to_string();
         // The SDK's shared retry quota of 500 tokens is meant for many small callers; one throttled second with 32
         // workers empties it and fails the upload. Attempts and the operation's timeout bound the retries here.
-        let partition = RetryPartition::custom("kiln-upload")
-            .token_bucket(TokenBucket::unlimited())
-            .build();
+        let partition = RetryPartition::custom("kiln-upload").token_bucket(TokenBucket::unlimited()).build();
         let ebs = aws_sdk_ebs::config::Builder::from(config)
             .retry_partition(partition)
             .retry_classifier(DamagedOnTheWay)
             .build();
-        Ok(Self {
-            ebs: aws_sdk_ebs::Client::from_conf(ebs),
-            ec2: aws_sdk_ec2::Client::new(config),
-            region,
-        })
+        Ok(Self { ebs: aws_sdk_ebs::Client::from_conf(ebs), ec2: aws_sdk_ec2::Client::new(config), region })
     }
 }
 

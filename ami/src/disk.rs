@@ -30,15 +30,9 @@ impl Disk {
     ///
     /// # Errors
     /// [`Error::Disk`] if it cannot be read, is empty, or is larger than 64 TiB, EBS's largest volume.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "the size is bounded before it is counted in blocks"
-    )]
+    #[expect(clippy::missing_panics_doc, reason = "the size is bounded before it is counted in blocks")]
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let fail = |reason| Error::Disk {
-            path: path.to_owned(),
-            reason,
-        };
+        let fail = |reason| Error::Disk { path: path.to_owned(), reason };
         let file = File::open(path).map_err(fail)?;
         let bytes = file.metadata().map_err(fail)?.len();
         if bytes == 0 || bytes > 65_536 * GIB {
@@ -82,10 +76,7 @@ impl Disk {
         padding.fill(0);
         self.file
             .read_exact_at(data, offset)
-            .map_err(|reason| Error::Disk {
-                path: self.path.clone(),
-                reason,
-            })
+            .map_err(|reason| Error::Disk { path: self.path.clone(), reason })
     }
 
     /// The indexes of the blocks that hold anything but zeros, in order. Blocks the thread for one read of the disk.
@@ -121,10 +112,7 @@ mod tests {
     #[test]
     fn sizes_round_up_to_blocks_and_gibibytes() {
         let (_scratch, disk) = disk_of(GIB + 1, &[]);
-        assert_eq!(
-            (disk.volume_gib(), disk.blocks(), disk.volume_blocks()),
-            (2, 2049, 4096)
-        );
+        assert_eq!((disk.volume_gib(), disk.blocks(), disk.volume_blocks()), (2, 2049, 4096));
     }
 
     #[test]

@@ -106,11 +106,7 @@ impl std::error::Error for Failure {}
 
 impl From<Error> for Failure {
     fn from(cause: Error) -> Self {
-        Self {
-            cause,
-            removed: Vec::new(),
-            left: Vec::new(),
-        }
+        Self { cause, removed: Vec::new(), left: Vec::new() }
     }
 }
 

@@ -32,10 +32,7 @@ pub(crate) struct Registered {
 impl ImageRegistration {
     /// Registers in `region`.
     pub fn new(client: aws_sdk_ec2::Client, region: impl Into<String>) -> Self {
-        Self {
-            client,
-            region: region.into(),
-        }
+        Self { client, region: region.into() }
     }
 
     /// The image of this account that has the publication's name, if it is that image: same digest tag, on the
@@ -75,18 +72,10 @@ impl ImageRegistration {
             .send()
             .await
             .map_err(|error| call("ec2:DescribeSnapshots", &snapshot_id, &error))?;
-        let tags = snapshots
-            .snapshots()
-            .first()
-            .map(aws_sdk_ec2::types::Snapshot::tags)
-            .unwrap_or_default();
+        let tags = snapshots.snapshots().first().map(aws_sdk_ec2::types::Snapshot::tags).unwrap_or_default();
         same_digest(tags, &spec.digest)
             .map_err(|why| taken(format!("rests on {snapshot_id}, which {why}")))?;
-        Ok(Some(Registered {
-            image_id: image_id.to_owned(),
-            snapshot_id,
-            volume_gib,
-        }))
+        Ok(Some(Registered { image_id: image_id.to_owned(), snapshot_id, volume_gib }))
     }
 
     /// Registers `snapshot_id`. `RegisterImage` takes no client token and inherits nothing: its defaults are a
@@ -148,11 +137,7 @@ impl ImageRegistration {
             let answer = self.client.describe_snapshots().snapshot_ids(id).send().await;
             let answer = answer.map_err(|error| call(action, id, &error))?;
             let snapshot = answer.snapshots().first().ok_or_else(|| nothing(action, id))?;
-            Ok(Seen::snapshot(
-                snapshot.state(),
-                snapshot.progress(),
-                snapshot.state_message(),
-            ))
+            Ok(Seen::snapshot(snapshot.state(), snapshot.progress(), snapshot.state_message()))
         };
         until_ready("snapshot", id, spec.waits.snapshot, &spec.waits, watch, look).await
     }
@@ -166,19 +151,10 @@ impl ImageRegistration {
     ) -> Result<(), Error> {
         let look = async || -> Result<Seen, CallError> {
             let action = "ec2:DescribeImages";
-            let answer = self
-                .client
-                .describe_images()
-                .image_ids(id)
-                .include_disabled(true)
-                .send()
-                .await;
+            let answer = self.client.describe_images().image_ids(id).include_disabled(true).send().await;
             let answer = answer.map_err(|error| call(action, id, &error))?;
             let image = answer.images().first().ok_or_else(|| nothing(action, id))?;
-            Ok(Seen::image(
-                image.state(),
-                image.state_reason().and_then(|reason| reason.message()),
-            ))
+            Ok(Seen::image(image.state(), image.state_reason().and_then(|reason| reason.message())))
         };
         until_ready("image", id, spec.waits.image, &spec.waits, watch, look).await
     }
@@ -186,15 +162,13 @@ impl ImageRegistration {
     /// Takes an image back. The snapshot stays.
     pub(crate) async fn deregister(&self, id: &str) -> Result<(), Error> {
         let sent = self.client.deregister_image().image_id(id).send().await;
-        sent.map(drop)
-            .or_else(|error| gone_is_fine(call("ec2:DeregisterImage", id, &error)))
+        sent.map(drop).or_else(|error| gone_is_fine(call("ec2:DeregisterImage", id, &error)))
     }
 
     /// Deletes a snapshot that no image uses, a pending one included.
     pub(crate) async fn delete_snapshot(&self, id: &str) -> Result<(), Error> {
         let sent = self.client.delete_snapshot().snapshot_id(id).send().await;
-        sent.map(drop)
-            .or_else(|error| gone_is_fine(call("ec2:DeleteSnapshot", id, &error)))
+        sent.map(drop).or_else(|error| gone_is_fine(call("ec2:DeleteSnapshot", id, &error)))
     }
 
     /// The command with which a person removes what could not be removed here.
@@ -210,30 +184,17 @@ fn root_volume(snapshot_id: &str, volume_gib: u32) -> BlockDeviceMapping {
         .volume_size(i32::try_from(volume_gib).expect("64 TiB are 65536 GiB"))
         .delete_on_termination(true)
         .build();
-    BlockDeviceMapping::builder()
-        .device_name(ROOT_DEVICE)
-        .ebs(volume)
-        .build()
+    BlockDeviceMapping::builder().device_name(ROOT_DEVICE).ebs(volume).build()
 }
 
 fn tags_for(resource: ResourceType, spec: &PublishSpec) -> TagSpecification {
-    let tags = spec
-        .all_tags()
-        .into_iter()
-        .map(|(key, value)| Tag::builder().key(key).value(value).build());
-    TagSpecification::builder()
-        .resource_type(resource)
-        .set_tags(Some(tags.collect()))
-        .build()
+    let tags = spec.all_tags().into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+    TagSpecification::builder().resource_type(resource).set_tags(Some(tags.collect())).build()
 }
 
 /// Ok if the digest tag says `wanted`, else what it says.
 fn same_digest(tags: &[Tag], wanted: &str) -> Result<(), String> {
-    match tags
-        .iter()
-        .find(|tag| tag.key() == Some(DIGEST_TAG))
-        .and_then(Tag::value)
-    {
+    match tags.iter().find(|tag| tag.key() == Some(DIGEST_TAG)).and_then(Tag::value) {
         Some(found) if found == wanted => Ok(()),
         Some(found) => Err(format!("has digest {found}")),
         None => Err(format!("has no {DIGEST_TAG} tag")),
@@ -251,22 +212,12 @@ fn root_snapshot(image: &Image) -> Option<(String, u32)> {
 }
 
 fn gone_is_fine(error: CallError) -> Result<(), Error> {
-    if error.kind == Kind::NotFound {
-        Ok(())
-    } else {
-        Err(error.into())
-    }
+    if error.kind == Kind::NotFound { Ok(()) } else { Err(error.into()) }
 }
 
 fn nothing(action: &'static str, id: &str) -> CallError {
     let message = "the answer is empty".to_owned();
-    CallError {
-        kind: Kind::NotFound,
-        action,
-        resource: id.to_owned(),
-        code: None,
-        message,
-    }
+    CallError { kind: Kind::NotFound, action, resource: id.to_owned(), code: None, message }
 }
 
 #[cfg(test)]
@@ -279,18 +230,9 @@ mod tests {
 
     #[test]
     fn only_the_same_digest_is_the_same_image() {
-        assert_eq!(
-            same_digest(&[tag("Name", "x"), tag(DIGEST_TAG, "abc")], "abc"),
-            Ok(())
-        );
-        assert_eq!(
-            same_digest(&[tag(DIGEST_TAG, "abd")], "abc"),
-            Err("has digest abd".to_owned())
-        );
-        assert_eq!(
-            same_digest(&[tag("Name", "abc")], "abc"),
-            Err("has no kiln:digest tag".to_owned())
-        );
+        assert_eq!(same_digest(&[tag("Name", "x"), tag(DIGEST_TAG, "abc")], "abc"), Ok(()));
+        assert_eq!(same_digest(&[tag(DIGEST_TAG, "abd")], "abc"), Err("has digest abd".to_owned()));
+        assert_eq!(same_digest(&[tag("Name", "abc")], "abc"), Err("has no kiln:digest tag".to_owned()));
     }
 
     #[test]

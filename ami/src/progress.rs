@@ -58,27 +58,16 @@ pub enum Progress {
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Scanned {
-                blocks,
-                of,
-                volume_gib,
-            } => {
+            Self::Scanned { blocks, of, volume_gib } => {
                 write!(f, "{blocks} of {of} blocks hold data, volume of {volume_gib} GiB")
             }
             Self::Started { snapshot_id } => write!(f, "snapshot {snapshot_id} started"),
             Self::Sent { blocks, of, bytes } => {
                 write!(f, "sent {blocks} of {of} blocks, {} MiB", bytes / (1024 * 1024))
             }
-            Self::Waiting {
-                what,
-                id,
-                state,
-                percent,
-            } => {
+            Self::Waiting { what, id, state, percent } => {
                 write!(f, "{what} {id} is {state}")?;
-                percent
-                    .as_ref()
-                    .map_or(Ok(()), |percent| write!(f, ", {percent}"))
+                percent.as_ref().map_or(Ok(()), |percent| write!(f, ", {percent}"))
             }
             Self::Registered { image_id } => write!(f, "image {image_id} registered"),
             Self::Adopted { image_id } => write!(f, "image {image_id} has this digest already"),

@@ -59,35 +59,20 @@ pub async fn publish(
     };
 
     if let Some(image) = unless(interrupted.as_mut(), registration.find(spec)).await? {
-        watch(Progress::Adopted {
-            image_id: image.image_id.clone(),
-        });
-        unless(
-            interrupted,
-            registration.wait_for_image(&image.image_id, spec, watch),
-        )
-        .await?;
+        watch(Progress::Adopted { image_id: image.image_id.clone() });
+        unless(interrupted, registration.wait_for_image(&image.image_id, spec, watch)).await?;
         return Ok(receipt(image, None));
     }
 
     let (disk, data) = scan(spec, watch).await?;
     let upload = SnapshotUpload::new(clients.ebs.clone(), spec);
     let started = upload.start(&disk, spec).await?;
-    watch(Progress::Started {
-        snapshot_id: started.snapshot_id.clone(),
-    });
-    let mut made = Made {
-        registration: &registration,
-        snapshot: Some(started.snapshot_id.clone()),
-        image: None,
-    };
+    watch(Progress::Started { snapshot_id: started.snapshot_id.clone() });
+    let mut made =
+        Made { registration: &registration, snapshot: Some(started.snapshot_id.clone()), image: None };
 
     let id = &started.snapshot_id;
-    let blocks = if started.zeros_may_be_skipped {
-        data
-    } else {
-        (0..disk.volume_blocks()).collect()
-    };
+    let blocks = if started.zeros_may_be_skipped { data } else { (0..disk.volume_blocks()).collect() };
     let sending = async {
         let sent = upload.send(id, &disk, &blocks, watch).await?;
         upload.complete(id, &sent).await?;
@@ -103,9 +88,7 @@ pub async fn publish(
         Ok(image) => image,
         Err(cause) => return Err(made.take_back(cause).await),
     };
-    watch(Progress::Registered {
-        image_id: image.image_id.clone(),
-    });
+    watch(Progress::Registered { image_id: image.image_id.clone() });
     if image.snapshot_id == *id {
         made.image = Some(image.image_id.clone());
     } else {
@@ -115,12 +98,7 @@ pub async fn publish(
         }
         made.snapshot = None;
     }
-    match unless(
-        interrupted,
-        registration.wait_for_image(&image.image_id, spec, watch),
-    )
-    .await
-    {
+    match unless(interrupted, registration.wait_for_image(&image.image_id, spec, watch)).await {
         Ok(()) => Ok(receipt(image, Some(sent))),
         Err(cause @ Error::TimedOut { .. }) => Err(made.leave(cause)),
         Err(cause) => Err(made.take_back(cause).await),
@@ -135,21 +113,12 @@ async fn scan(spec: &PublishSpec, watch: Watch<'_>) -> Result<(Disk, Vec<u32>), 
         let data = disk.data_blocks()?;
         Ok((disk, data))
     };
-    let (disk, data) = tokio::task::spawn_blocking(work)
-        .await
-        .expect("scanning a disk does not panic")?;
+    let (disk, data) = tokio::task::spawn_blocking(work).await.expect("scanning a disk does not panic")?;
     if data.is_empty() {
-        return Err(Error::Spec(format!(
-            "disk '{}' holds nothing but zeros",
-            spec.disk.display()
-        )));
+        return Err(Error::Spec(format!("disk '{}' holds nothing but zeros", spec.disk.display())));
     }
     let blocks = u32::try_from(data.len()).expect("no more than the disk has");
-    watch(Progress::Scanned {
-        blocks,
-        of: disk.blocks(),
-        volume_gib: disk.volume_gib(),
-    });
+    watch(Progress::Scanned { blocks, of: disk.blocks(), volume_gib: disk.volume_gib() });
     Ok((disk, data))
 }
 
@@ -181,10 +150,7 @@ impl Made<'_> {
                 Ok(()) => failure.removed.push(format!("image {id}")),
                 Err(error) => failure.left.push((
                     format!("image {id}"),
-                    format!(
-                        "{} ({error})",
-                        self.registration.remedy("deregister-image", "image-id", id)
-                    ),
+                    format!("{} ({error})", self.registration.remedy("deregister-image", "image-id", id)),
                 )),
             }
         }
@@ -193,10 +159,7 @@ impl Made<'_> {
                 Ok(()) => failure.removed.push(format!("snapshot {id}")),
                 Err(error) => failure.left.push((
                     format!("snapshot {id}"),
-                    format!(
-                        "{} ({error})",
-                        self.registration.remedy("delete-snapshot", "snapshot-id", id)
-                    ),
+                    format!("{} ({error})", self.registration.remedy("delete-snapshot", "snapshot-id", id)),
                 )),
             }
         }
@@ -205,15 +168,8 @@ impl Made<'_> {
 
     /// Leaves everything, and says so.
     fn leave(self, cause: Error) -> Failure {
-        let left = self.image.map(|id| {
-            (
-                format!("image {id}"),
-                "publish again to go on waiting for it".to_owned(),
-            )
-        });
-        Failure {
-            left: left.into_iter().collect(),
-            ..Failure::from(cause)
-        }
+        let left =
+            self.image.map(|id| (format!("image {id}"), "publish again to go on waiting for it".to_owned()));
+        Failure { left: left.into_iter().collect(), ..Failure::from(cause) }
     }
 }

@@ -54,9 +54,6 @@ mod tests {
             tags: BTreeMap::from([("Name".into(), "shop".into())]),
         };
         let json = serde_json::to_string(&receipt).expect("receipts serialise");
-        assert_eq!(
-            serde_json::from_str::<Published>(&json).expect("and parse"),
-            receipt
-        );
+        assert_eq!(serde_json::from_str::<Published>(&json).expect("and parse"), receipt);
     }
 }

@@ -124,23 +124,15 @@ impl PublishSpec {
         if self.short_digest().len() < DIGEST_IN_NAME
             || !self.short_digest().bytes().all(|b| b.is_ascii_hexdigit())
         {
-            return refuse(format!(
-                "digest '{}' is not at least 32 hexadecimal digits",
-                self.digest
-            ));
+            return refuse(format!("digest '{}' is not at least 32 hexadecimal digits", self.digest));
         }
         let name = self.image_name();
         if !(3..=128).contains(&name.len()) {
             return refuse(format!("image name '{name}' is not 3 to 128 characters long"));
         }
         // The characters that RegisterImage takes in a name.
-        if let Some(bad) = name
-            .chars()
-            .find(|c| !c.is_ascii_alphanumeric() && !"()[] ./-'@_".contains(*c))
-        {
-            return refuse(format!(
-                "image name '{name}' holds {bad:?}, which an AMI's name cannot"
-            ));
+        if let Some(bad) = name.chars().find(|c| !c.is_ascii_alphanumeric() && !"()[] ./-'@_".contains(*c)) {
+            return refuse(format!("image name '{name}' holds {bad:?}, which an AMI's name cannot"));
         }
         if self.description.chars().count() > 255 {
             return refuse("description is longer than 255 characters".to_owned());
@@ -173,10 +165,7 @@ mod tests {
     fn the_name_carries_the_digest() {
         let name = "shop-9f86d081884c7d659a2feaa0c55ad015";
         assert_eq!(PublishSpec::new("d", "shop", DIGEST).image_name(), name);
-        assert_eq!(
-            PublishSpec::new("d", "shop", format!("sha256:{DIGEST}")).image_name(),
-            name
-        );
+        assert_eq!(PublishSpec::new("d", "shop", format!("sha256:{DIGEST}")).image_name(), name);
     }
 
     #[test]
@@ -190,10 +179,7 @@ mod tests {
         let table: [(PublishSpec, Option<&str>); 8] = [
             (PublishSpec::new("d", "shop", DIGEST), None),
             (PublishSpec::new("d", "shop", "abc"), Some("32 hexadecimal")),
-            (
-                PublishSpec::new("d", "shöp", DIGEST),
-                Some("which an AMI's name cannot"),
-            ),
+            (PublishSpec::new("d", "shöp", DIGEST), Some("which an AMI's name cannot")),
             (PublishSpec::new("d", &long[..120], DIGEST), Some("3 to 128")),
             (tagged("team", "web"), None),
             (tagged("aws:team", "web"), Some("reserved")),
@@ -204,10 +190,9 @@ mod tests {
             let found = spec.check().err().map(|error| error.to_string());
             match expected {
                 None => assert_eq!(found, None),
-                Some(part) => assert!(
-                    found.as_deref().is_some_and(|text| text.contains(part)),
-                    "{part}: {found:?}"
-                ),
+                Some(part) => {
+                    assert!(found.as_deref().is_some_and(|text| text.contains(part)), "{part}: {found:?}")
+                }
             }
         }
     }

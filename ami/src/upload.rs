@@ -60,21 +60,15 @@ pub struct Sent {
 impl SnapshotUpload {
     /// Uploads with `spec`'s workers and bounds.
     pub fn new(client: aws_sdk_ebs::Client, spec: &PublishSpec) -> Self {
-        Self {
-            client,
-            workers: spec.workers,
-            visible: spec.waits.visible,
-        }
+        Self { client, workers: spec.workers, visible: spec.waits.visible }
     }
 
     /// Opens a tagged snapshot for `disk`. The SDK sends a client token that is new for each call and the same for
     /// each try of it: a lost reply makes no second snapshot, and no later call is answered with one that failed,
     /// as it would be if the token were made from the digest.
     pub async fn start(&self, disk: &Disk, spec: &PublishSpec) -> Result<Started, Error> {
-        let tags = spec
-            .all_tags()
-            .into_iter()
-            .map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let tags =
+            spec.all_tags().into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
         let started = self
             .client
             .start_snapshot()
@@ -86,23 +80,13 @@ impl SnapshotUpload {
             .await
             .map_err(|error| call("ebs:StartSnapshot", &spec.image_name(), &error))?;
         let Some(id) = started.snapshot_id() else {
-            return Err(odd_answer(
-                "ebs:StartSnapshot",
-                &spec.image_name(),
-                "it names no snapshot",
-            ));
+            return Err(odd_answer("ebs:StartSnapshot", &spec.image_name(), "it names no snapshot"));
         };
-        if started
-            .block_size()
-            .is_some_and(|size| usize::try_from(size) != Ok(BLOCK_SIZE))
-        {
+        if started.block_size().is_some_and(|size| usize::try_from(size) != Ok(BLOCK_SIZE)) {
             let why = format!("block size {:?}, not {BLOCK_SIZE}", started.block_size());
             return Err(odd_answer("ebs:StartSnapshot", id, &why));
         }
-        Ok(Started {
-            snapshot_id: id.to_owned(),
-            zeros_may_be_skipped: zeros_may_be_skipped(&started),
-        })
+        Ok(Started { snapshot_id: id.to_owned(), zeros_may_be_skipped: zeros_may_be_skipped(&started) })
     }
 
     /// Sends `blocks` of `disk`, the first alone and the rest side by side.
@@ -120,11 +104,7 @@ impl SnapshotUpload {
         let mut arrived = |(index, digest): (u32, [u8; 32])| {
             digests.insert(index, digest);
             let blocks = u32::try_from(digests.len()).expect("no more than were asked for");
-            watch(Progress::Sent {
-                blocks,
-                of,
-                bytes: u64::from(blocks) * BLOCK_SIZE as u64,
-            });
+            watch(Progress::Sent { blocks, of, bytes: u64::from(blocks) * BLOCK_SIZE as u64 });
         };
         // The first finds out when the snapshot can be written to; a hundred workers asking would be throttled.
         let (first, rest) = blocks.split_at(blocks.len().min(1));
@@ -137,11 +117,7 @@ impl SnapshotUpload {
         while let Some(sent) = sending.try_next().await? {
             arrived(sent);
         }
-        Ok(Sent {
-            blocks: of,
-            bytes: u64::from(of) * BLOCK_SIZE as u64,
-            checksum: linear_checksum(&digests),
-        })
+        Ok(Sent { blocks: of, bytes: u64::from(of) * BLOCK_SIZE as u64, checksum: linear_checksum(&digests) })
     }
 
     async fn put(
@@ -157,9 +133,8 @@ impl SnapshotUpload {
             let digest = Sha256::digest(&block).into();
             Ok((block, digest))
         };
-        let (block, digest) = tokio::task::spawn_blocking(read)
-            .await
-            .expect("reading a block does not panic")?;
+        let (block, digest) =
+            tokio::task::spawn_blocking(read).await.expect("reading a block does not panic")?;
         loop {
             let sent = self
                 .client
@@ -215,10 +190,7 @@ fn zeros_may_be_skipped(started: &StartSnapshotOutput) -> bool {
 fn not_known_yet<R>(error: &SdkError<PutSnapshotBlockError, R>) -> bool {
     match error.as_service_error() {
         Some(PutSnapshotBlockError::ResourceNotFoundException(found)) => {
-            matches!(
-                found.reason(),
-                None | Some(ResourceNotFoundExceptionReason::SnapshotNotFound)
-            )
+            matches!(found.reason(), None | Some(ResourceNotFoundExceptionReason::SnapshotNotFound))
         }
         _ => false,
     }
@@ -234,14 +206,7 @@ fn linear_checksum(digests: &BTreeMap<u32, [u8; 32]>) -> String {
 
 fn odd_answer(action: &'static str, resource: &str, why: &str) -> Error {
     let message = format!("unexpected answer: {why}");
-    CallError {
-        kind: Kind::Failed,
-        action,
-        resource: resource.to_owned(),
-        code: None,
-        message,
-    }
-    .into()
+    CallError { kind: Kind::Failed, action, resource: resource.to_owned(), code: None, message }.into()
 }
 
 #[cfg(test)]
@@ -254,21 +219,9 @@ mod tests {
         let table = [
             ("plain", answer().build(), true),
             ("plain, named", answer().sse_type(SseType::None).build(), true),
-            (
-                "encrypted with a key",
-                answer().kms_key_arn("arn:aws:kms:…").build(),
-                false,
-            ),
-            (
-                "encrypted by default",
-                answer().sse_type(SseType::SseKms).build(),
-                false,
-            ),
-            (
-                "over a parent",
-                answer().parent_snapshot_id("snap-1").build(),
-                false,
-            ),
+            ("encrypted with a key", answer().kms_key_arn("arn:aws:kms:…").build(), false),
+            ("encrypted by default", answer().sse_type(SseType::SseKms).build(), false),
+            ("over a parent", answer().parent_snapshot_id("snap-1").build(), false),
         ];
         for (case, started, expected) in table {
             assert_eq!(zeros_may_be_skipped(&started), expected, "{case}");

@@ -31,10 +31,7 @@ impl Seen {
         match state {
             Some(SnapshotState::Completed) => Self::Ready,
             Some(SnapshotState::Error | SnapshotState::Recoverable) => Self::ended(name, reason),
-            _ => Self::Pending {
-                state: name,
-                percent: percent.map(str::to_owned),
-            },
+            _ => Self::Pending { state: name, percent: percent.map(str::to_owned) },
         }
     }
 
@@ -50,18 +47,12 @@ impl Seen {
                 | ImageState::Deregistered
                 | ImageState::Disabled,
             ) => Self::ended(name, reason),
-            _ => Self::Pending {
-                state: name,
-                percent: None,
-            },
+            _ => Self::Pending { state: name, percent: None },
         }
     }
 
     fn ended(state: String, reason: Option<&str>) -> Self {
-        Self::Ended {
-            state,
-            reason: reason.unwrap_or("AWS gives no reason").to_owned(),
-        }
+        Self::Ended { state, reason: reason.unwrap_or("AWS gives no reason").to_owned() }
     }
 }
 
@@ -79,10 +70,9 @@ pub(crate) async fn until_ready(
     let mut in_a_row = 0;
     loop {
         let seen = match look().await {
-            Err(error) if error.kind == Kind::NotFound && began.elapsed() < waits.visible => Seen::Pending {
-                state: "not visible yet".to_owned(),
-                percent: None,
-            },
+            Err(error) if error.kind == Kind::NotFound && began.elapsed() < waits.visible => {
+                Seen::Pending { state: "not visible yet".to_owned(), percent: None }
+            }
             answer => answer?,
         };
         let (state, percent) = match seen {
@@ -95,31 +85,16 @@ pub(crate) async fn until_ready(
                 continue;
             }
             Seen::Ended { state, reason } => {
-                return Err(Error::Ended {
-                    what,
-                    id: id.to_owned(),
-                    state,
-                    reason,
-                });
+                return Err(Error::Ended { what, id: id.to_owned(), state, reason });
             }
             Seen::Pending { state, percent } => (state, percent),
         };
         in_a_row = 0;
         if began.elapsed() >= bound {
             let state = percent.map_or_else(|| state.clone(), |percent| format!("{state}, {percent}"));
-            return Err(Error::TimedOut {
-                what,
-                id: id.to_owned(),
-                state,
-                waited: bound,
-            });
+            return Err(Error::TimedOut { what, id: id.to_owned(), state, waited: bound });
         }
-        watch(Progress::Waiting {
-            what,
-            id: id.to_owned(),
-            state,
-            percent,
-        });
+        watch(Progress::Waiting { what, id: id.to_owned(), state, percent });
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(waits.poll * 8);
     }
@@ -133,21 +108,12 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "one of the answers that play() takes")]
     fn pending() -> Result<Seen, CallError> {
-        Ok(Seen::Pending {
-            state: "pending".to_owned(),
-            percent: Some("42%".to_owned()),
-        })
+        Ok(Seen::Pending { state: "pending".to_owned(), percent: Some("42%".to_owned()) })
     }
 
     fn unknown() -> Result<Seen, CallError> {
         let (action, resource) = ("ec2:DescribeImages", "ami-1".to_owned());
-        Err(CallError {
-            kind: Kind::NotFound,
-            action,
-            resource,
-            code: None,
-            message: "no".to_owned(),
-        })
+        Err(CallError { kind: Kind::NotFound, action, resource, code: None, message: "no".to_owned() })
     }
 
     /// Plays answers in order, the last one for ever.
@@ -159,20 +125,9 @@ mod tests {
             *looks += 1;
             answer()
         };
-        let waits = Waits {
-            poll: Duration::from_millis(1),
-            visible: Duration::from_millis(50),
-            ..Waits::default()
-        };
-        let ended = until_ready(
-            "image",
-            "ami-1",
-            Duration::from_millis(100),
-            &waits,
-            &|_| (),
-            look,
-        )
-        .await;
+        let waits =
+            Waits { poll: Duration::from_millis(1), visible: Duration::from_millis(50), ..Waits::default() };
+        let ended = until_ready("image", "ami-1", Duration::from_millis(100), &waits, &|_| (), look).await;
         (ended, looks.take())
     }
 
@@ -189,24 +144,13 @@ mod tests {
         let (ended, _) = play(vec![unknown, unknown, || Ok(Seen::Ready)]).await;
         assert!(ended.is_ok());
         let (ended, _) = play(vec![unknown]).await;
-        assert!(matches!(
-            ended,
-            Err(Error::Call(CallError {
-                kind: Kind::NotFound,
-                ..
-            }))
-        ));
+        assert!(matches!(ended, Err(Error::Call(CallError { kind: Kind::NotFound, .. }))));
     }
 
     #[tokio::test]
     async fn a_wait_that_runs_out_names_the_state_and_the_percentage() {
         let (ended, _) = play(vec![pending]).await;
-        assert!(
-            ended
-                .expect_err("it never ends")
-                .to_string()
-                .contains("still 'pending, 42%'")
-        );
+        assert!(ended.expect_err("it never ends").to_string().contains("still 'pending, 42%'"));
     }
 
     #[test]
@@ -214,24 +158,12 @@ mod tests {
         use ImageState as I;
         for state in [I::Failed, I::Error, I::Invalid, I::Deregistered, I::Disabled] {
             let seen = Seen::image(Some(&state), Some("because"));
-            assert_eq!(
-                seen,
-                Seen::Ended {
-                    state: state.as_str().to_owned(),
-                    reason: "because".to_owned()
-                }
-            );
+            assert_eq!(seen, Seen::Ended { state: state.as_str().to_owned(), reason: "because".to_owned() });
         }
         for state in [I::Pending, I::Transient] {
             assert!(matches!(Seen::image(Some(&state), None), Seen::Pending { .. }));
         }
-        assert!(matches!(
-            Seen::snapshot(Some(&SnapshotState::Error), None, None),
-            Seen::Ended { .. }
-        ));
-        assert_eq!(
-            Seen::snapshot(Some(&SnapshotState::Completed), Some("100%"), None),
-            Seen::Ready
-        );
+        assert!(matches!(Seen::snapshot(Some(&SnapshotState::Error), None, None), Seen::Ended { .. }));
+        assert_eq!(Seen::snapshot(Some(&SnapshotState::Completed), Some("100%"), None), Seen::Ready);
     }
 }

@@ -22,9 +22,7 @@ async fn a_disk_becomes_an_image_and_reads_back_the_same() {
     let seen = Mutex::new(Vec::new());
 
     let watch = |progress: Progress| seen.lock().expect("one thread").push(progress);
-    let published = publish(&clients, &spec, &watch, std::future::pending())
-        .await
-        .expect("it publishes");
+    let published = publish(&clients, &spec, &watch, std::future::pending()).await.expect("it publishes");
 
     assert_eq!(published.image_name, NAME);
     assert_eq!((published.blocks_sent, published.bytes_sent), (6, 6 * BLOCK));
@@ -32,34 +30,16 @@ async fn a_disk_becomes_an_image_and_reads_back_the_same() {
     assert_eq!(read_back(&clients, &published.snapshot_id).await, disk.bytes());
 
     let seen = seen.into_inner().expect("one thread");
-    assert_eq!(
-        seen[0],
-        Progress::Scanned {
-            blocks: 6,
-            of: 81,
-            volume_gib: 1
-        }
-    );
-    assert!(seen.contains(&Progress::Sent {
-        blocks: 6,
-        of: 6,
-        bytes: 6 * BLOCK
-    }));
+    assert_eq!(seen[0], Progress::Scanned { blocks: 6, of: 81, volume_gib: 1 });
+    assert!(seen.contains(&Progress::Sent { blocks: 6, of: 6, bytes: 6 * BLOCK }));
     let percent = |progress: &Progress| matches!(progress, Progress::Waiting { what: "snapshot", percent: Some(percent), .. } if percent == "99%");
     assert!(seen.iter().any(percent), "{seen:?}");
 
     let started = &aws.calls("StartSnapshot")[0]["params"];
     assert_eq!(started["VolumeSize"], 1);
     assert!(started["ClientToken"].is_string(), "{started}");
-    let tags = started["Tags"]
-        .as_array()
-        .expect("the snapshot is tagged at its creation");
-    for (key, value) in [
-        ("Name", NAME),
-        ("kiln:digest", DIGEST),
-        ("kiln:image", "shop"),
-        ("team", "web"),
-    ] {
+    let tags = started["Tags"].as_array().expect("the snapshot is tagged at its creation");
+    for (key, value) in [("Name", NAME), ("kiln:digest", DIGEST), ("kiln:image", "shop"), ("team", "web")] {
         assert!(tags.contains(&json!({"Key": key, "Value": value})), "{tags:?}");
     }
     let registered = &aws.calls("RegisterImage")[0]["params"];
@@ -87,15 +67,9 @@ async fn a_disk_becomes_an_image_and_reads_back_the_same() {
     spec.disk = PathBuf::from("/nonexistent");
     let again = quietly(&clients, &spec).await.expect("it is there");
     assert!(again.adopted);
-    assert_eq!(
-        (again.image_id, again.snapshot_id),
-        (published.image_id, published.snapshot_id)
-    );
+    assert_eq!((again.image_id, again.snapshot_id), (published.image_id, published.snapshot_id));
     assert_eq!((again.blocks_sent, aws.calls("PutSnapshotBlock").len()), (0, put));
-    assert_eq!(
-        (aws.calls("StartSnapshot").len(), aws.calls("RegisterImage").len()),
-        (1, 1)
-    );
+    assert_eq!((aws.calls("StartSnapshot").len(), aws.calls("RegisterImage").len()), (1, 1));
 
     // The same 128 bits of digest in the name, another content: an image is never taken for what it is not.
     spec.digest = format!("{}0000", &DIGEST[..60]);
@@ -124,27 +98,16 @@ async fn what_passes_is_retried() {
         {"operation": "DescribeSnapshots", "code": "InvalidSnapshot.NotFound"},
     ]));
 
-    let published = quietly(&clients, &disk.spec())
-        .await
-        .expect("it publishes in the end");
+    let published = quietly(&clients, &disk.spec()).await.expect("it publishes in the end");
 
     assert!(!published.adopted);
     assert_eq!(read_back(&clients, &published.snapshot_id).await, disk.bytes());
     assert_eq!(aws.calls("PutSnapshotBlock").len(), 6 + 2 + 3 + 1 + 1);
-    let tokens: Vec<_> = aws
-        .calls("StartSnapshot")
-        .iter()
-        .map(|call| call["params"]["ClientToken"].clone())
-        .collect();
+    let tokens: Vec<_> =
+        aws.calls("StartSnapshot").iter().map(|call| call["params"]["ClientToken"].clone()).collect();
     assert!(tokens.len() == 2 && tokens[0] == tokens[1], "{tokens:?}");
     assert_eq!(aws.snapshots().as_object().map(serde_json::Map::len), Some(1));
-    let images = clients
-        .ec2
-        .describe_images()
-        .owners("self")
-        .send()
-        .await
-        .expect("images");
+    let images = clients.ec2.describe_images().owners("self").send().await.expect("images");
     assert_eq!(images.images().len(), 1);
 }
 
@@ -153,25 +116,18 @@ async fn a_denied_call_stops_at_once_and_leaves_nothing() {
     let aws = Emulator::start();
     let clients = clients(&aws).await;
     let disk = Disk::new();
-    for (operation, action, skip) in [
-        ("PutSnapshotBlock", "ebs:PutSnapshotBlock", 2),
-        ("RegisterImage", "ec2:RegisterImage", 0),
-    ] {
+    for (operation, action, skip) in
+        [("PutSnapshotBlock", "ebs:PutSnapshotBlock", 2), ("RegisterImage", "ec2:RegisterImage", 0)]
+    {
         let before = aws.calls(operation).len();
-        let code = if skip > 0 {
-            "AccessDeniedException"
-        } else {
-            "UnauthorizedOperation"
-        };
+        let code = if skip > 0 { "AccessDeniedException" } else { "UnauthorizedOperation" };
         aws.fail(&json!([{"operation": operation, "code": code, "status": 403, "skip": skip}]));
 
         let mut spec = disk.spec();
         spec.workers = std::num::NonZeroUsize::MIN;
         let failure = quietly(&clients, &spec).await.expect_err("it may not");
 
-        let Error::Call(call) = &failure.cause else {
-            panic!("{failure}")
-        };
+        let Error::Call(call) = &failure.cause else { panic!("{failure}") };
         assert_eq!((call.kind, call.action), (Kind::Denied, action));
         assert!(!failure.cause.is_temporary());
         assert_eq!(aws.calls(operation).len() - before, skip + 1, "no second try");
@@ -187,20 +143,10 @@ async fn an_image_that_fails_says_why_and_is_taken_back_whole() {
     let disk = Disk::new();
     aws.set(&json!({"image_end": "failed"}));
 
-    let failure = quietly(&clients, &disk.spec())
-        .await
-        .expect_err("the image fails");
+    let failure = quietly(&clients, &disk.spec()).await.expect_err("the image fails");
 
-    assert!(
-        matches!(failure.cause, Error::Ended { what: "image", .. }),
-        "{failure}"
-    );
-    assert!(
-        failure
-            .to_string()
-            .contains("ended as 'failed': the disk has no boot sector"),
-        "{failure}"
-    );
+    assert!(matches!(failure.cause, Error::Ended { what: "image", .. }), "{failure}");
+    assert!(failure.to_string().contains("ended as 'failed': the disk has no boot sector"), "{failure}");
     assert_eq!((failure.removed.len(), failure.left.len()), (2, 0), "{failure}");
     assert_eq!(aws.snapshots(), json!({}));
 }
@@ -220,13 +166,8 @@ async fn an_image_that_takes_too_long_is_left_for_the_next_run() {
     assert_eq!((failure.removed.len(), failure.left.len()), (0, 1), "{failure}");
     spec.waits.image = Duration::from_secs(60);
     let interrupt = tokio::time::sleep(Duration::from_millis(500));
-    let found = publish(&clients, &spec, &|_| (), interrupt)
-        .await
-        .expect_err("still pending");
-    assert!(
-        matches!(found.cause, Error::Interrupted) && found.removed.is_empty(),
-        "{found}"
-    );
+    let found = publish(&clients, &spec, &|_| (), interrupt).await.expect_err("still pending");
+    assert!(matches!(found.cause, Error::Interrupted) && found.removed.is_empty(), "{found}");
     assert_eq!(aws.calls("StartSnapshot").len(), 1);
 }
 
@@ -246,17 +187,10 @@ async fn an_interrupt_takes_back_what_was_sent() {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
 
-    let failure = publish(&clients, &disk.spec(), &watch, interrupted)
-        .await
-        .expect_err("it is interrupted");
+    let failure = publish(&clients, &disk.spec(), &watch, interrupted).await.expect_err("it is interrupted");
 
     assert!(matches!(failure.cause, Error::Interrupted), "{failure}");
-    assert!(
-        failure
-            .to_string()
-            .starts_with("interrupted; removed snapshot snap-"),
-        "{failure}"
-    );
+    assert!(failure.to_string().starts_with("interrupted; removed snapshot snap-"), "{failure}");
     assert_eq!(aws.snapshots(), json!({}));
     assert!(aws.calls("RegisterImage").is_empty());
 }

@@ -45,13 +45,7 @@ pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Resu
     need_root("a bake")?;
     store.create()?;
     store.remove_dead_buildings();
-    let mut work = Bake {
-        bench,
-        manifest,
-        inputs,
-        steps: Vec::new(),
-        begun: Instant::now(),
-    };
+    let mut work = Bake { bench, manifest, inputs, steps: Vec::new(), begun: Instant::now() };
     let (tools, base) = work.ground(&spec)?;
     let digest = inputs.digest(&base.meta().tar_sha256);
     let _lock = lock::acquire(&store.lock_path(&digest), LOCK_WAIT, &Saying(&bench.report))?;
@@ -61,14 +55,8 @@ pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Resu
     let building = store.building_dir(&digest);
     // Under the lock nobody works in there: it is what a killed bake left.
     let _ = std::fs::remove_dir_all(&building);
-    let building = bench
-        .interrupt
-        .scratch(&building)
-        .context("failed to make a folder for the image")?;
-    bench
-        .report
-        .log_to(&building.path().join("log"))
-        .context("failed to open the bake's log")?;
+    let building = bench.interrupt.scratch(&building).context("failed to make a folder for the image")?;
+    bench.report.log_to(&building.path().join("log")).context("failed to open the bake's log")?;
     let result = work.build(&tools, &base, &digest, building.path(), &store.image_dir(&digest));
     bench.report.end_log();
     let receipt = result?;
@@ -80,10 +68,7 @@ pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Resu
 }
 
 fn already(bench: &Bench, store: &Store, receipt: Receipt) -> Receipt {
-    bench.report.say(&format!(
-        "image {} is built already; nothing to do",
-        &receipt.digest[..12]
-    ));
+    bench.report.say(&format!("image {} is built already; nothing to do", &receipt.digest[..12]));
     store.touch(&receipt.digest);
     receipt
 }
@@ -98,10 +83,7 @@ struct Bake<'a> {
 
 impl Bake<'_> {
     fn number(name: &str) -> usize {
-        STEPS
-            .iter()
-            .position(|step| *step == name)
-            .map_or(0, |index| index + 1)
+        STEPS.iter().position(|step| *step == name).map_or(0, |index| index + 1)
     }
 
     fn step<T>(
@@ -121,20 +103,13 @@ impl Bake<'_> {
         let outcome = |cached: bool| if cached { Outcome::Cached } else { Outcome::Built };
         let held = Tools::cached(&cache).is_some();
         let tools = self.step("tools", |step| {
-            Ok((
-                Tools::ensure(&cache, &spec.mirror, step)?,
-                outcome(held),
-                String::new(),
-            ))
+            Ok((Tools::ensure(&cache, &spec.mirror, step)?, outcome(held), String::new()))
         })?;
         let held = Base::cached(&cache, spec).is_some();
         let base = self.step("base", |step| {
             let base = Base::ensure(&cache, spec, step)?;
-            let detail = format!(
-                "{} packages, {} MiB",
-                base.meta().packages.len(),
-                base.meta().tar_size >> 20
-            );
+            let detail =
+                format!("{} packages, {} MiB", base.meta().packages.len(), base.meta().tar_size >> 20);
             Ok((base, outcome(held), detail))
         })?;
         Ok((tools, base))
@@ -156,24 +131,12 @@ impl Bake<'_> {
         let disk = self.step("disk.raw", |step| {
             let spec = DiskSpec::gib(u64::from(manifest.image.size_gib));
             let report = disk::write(tools, &dir.join("root.tar"), &dir.join("disk.raw"), &spec, step)?;
-            let detail = format!(
-                "{} of {} blocks hold data",
-                report.blocks_nonzero, report.blocks_total
-            );
+            let detail = format!("{} of {} blocks hold data", report.blocks_nonzero, report.blocks_total);
             Ok((report, Outcome::Built, detail))
         })?;
         self.step("receipt", |_| {
-            sbom::write(
-                &dir.join("packages.spdx.json"),
-                &manifest.image.name,
-                digest,
-                &software,
-            )?;
-            Ok((
-                (),
-                Outcome::Built,
-                format!("{} packages in the software list", software.len()),
-            ))
+            sbom::write(&dir.join("packages.spdx.json"), &manifest.image.name, digest, &software)?;
+            Ok(((), Outcome::Built, format!("{} packages in the software list", software.len())))
         })?;
         let receipt = self.receipt(base, digest, image, root, disk, tools.versions()?);
         let text = serde_json::to_vec_pretty(&receipt).context("failed to write the receipt")?;
@@ -191,38 +154,21 @@ impl Bake<'_> {
     ) -> anyhow::Result<(TreeReport, Vec<sbom::Package>)> {
         let (bench, manifest, inputs) = (self.bench, self.manifest, self.inputs);
         // In the image's own folder, which goes when a bake fails; an overlay's upper and work share a file system.
-        let layer = bench
-            .interrupt
-            .scratch(&dir.join("layer"))
-            .context("failed to make a folder for the layer")?;
+        let layer =
+            bench.interrupt.scratch(&dir.join("layer")).context("failed to make a folder for the layer")?;
         let [upper, work, merged] = ["upper", "work", "merged"].map(|name| layer.path().join(name));
         let overlay = self.step("overlay", |_| {
-            Ok((
-                Overlay::mount(&base.tree(), &upper, &work, &merged)?,
-                Outcome::Built,
-                String::new(),
-            ))
+            Ok((Overlay::mount(&base.tree(), &upper, &work, &merged)?, Outcome::Built, String::new()))
         })?;
         self.step("provision", |step| {
-            let layer = Layer {
-                manifest,
-                inputs,
-                built,
-                digest: digest.to_owned(),
-            };
+            let layer = Layer { manifest, inputs, built, digest: digest.to_owned() };
             let detail = provision::apply(bench, overlay.merged(), &layer, step)?;
             Ok(((), Outcome::Built, detail))
         })?;
-        self.step("clean", |_| {
-            Ok((clean::root(overlay.merged())?, Outcome::Built, String::new()))
-        })?;
+        self.step("clean", |_| Ok((clean::root(overlay.merged())?, Outcome::Built, String::new())))?;
         let software = self.step("assert", |_| {
             let files = residue::check(overlay.merged())?;
-            Ok((
-                sbom::collect(overlay.merged())?,
-                Outcome::Built,
-                format!("{files} files, no findings"),
-            ))
+            Ok((sbom::collect(overlay.merged())?, Outcome::Built, format!("{files} files, no findings")))
         })?;
         overlay.unmount()?;
         let tree = self.step("root.tar", |step| {
@@ -244,12 +190,7 @@ impl Bake<'_> {
         mut tools: BTreeMap<String, String>,
     ) -> Receipt {
         tools.insert("uv".to_owned(), uv::VERSION.to_owned());
-        tools.extend(
-            self.inputs
-                .node
-                .iter()
-                .map(|node| ("node".to_owned(), node.version.clone())),
-        );
+        tools.extend(self.inputs.node.iter().map(|node| ("node".to_owned(), node.version.clone())));
         let releases = self.manifest.services.iter().zip(&self.inputs.services);
         let path = |name: &str| -> PathBuf { image.join(name) };
         Receipt {
@@ -258,10 +199,7 @@ impl Bake<'_> {
             created_by: format!("kiln {}", env!("CARGO_PKG_VERSION")),
             created_at: jiff::Timestamp::now().to_string(),
             dir: image.to_owned(),
-            disk: DiskFile {
-                path: path("disk.raw"),
-                report: disk,
-            },
+            disk: DiskFile { path: path("disk.raw"), report: disk },
             root: RootFile {
                 path: path("root.tar"),
                 entries: root.entries,

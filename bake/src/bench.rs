@@ -44,10 +44,7 @@ impl Bench {
         let parent = self.cache_dir(kind)?;
         let target = parent.join(key);
         let scratch = parent.join(format!(".{key}.{}", std::process::id()));
-        let scratch = self
-            .interrupt
-            .scratch(&scratch)
-            .context("failed to make a folder in the cache")?;
+        let scratch = self.interrupt.scratch(&scratch).context("failed to make a folder in the cache")?;
         build(scratch.path())?;
         // Another bake may have been faster; its entry has the same content.
         if let Err(error) = std::fs::rename(scratch.path(), &target)
@@ -64,11 +61,7 @@ impl Bench {
 /// # Errors
 /// None of the variables is set.
 pub fn cache_path(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> anyhow::Result<PathBuf> {
-    let of = |name: &str| {
-        variable(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let of = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let path = of("KILN_CACHE")
         .or_else(|| of("XDG_CACHE_HOME").map(|path| path.join("kiln")))
         .or_else(|| of("HOME").map(|path| path.join(".cache/kiln")))
@@ -84,10 +77,7 @@ pub fn need_root(doing: &str) -> Result<(), Failure> {
     if nix::unistd::Uid::effective().is_root() {
         return Ok(());
     }
-    Err(Failure::Missing {
-        what: "root".into(),
-        remedy: format!("{doing} takes it; run it again with sudo"),
-    })
+    Err(Failure::Missing { what: "root".into(), remedy: format!("{doing} takes it; run it again with sudo") })
 }
 
 #[cfg(test)]
@@ -97,13 +87,8 @@ mod tests {
     #[test]
     fn the_cache_is_where_the_environment_says() {
         let path = |pairs: &[(&str, &str)]| {
-            cache_path(|name| {
-                pairs
-                    .iter()
-                    .find(|(key, _)| *key == name)
-                    .map(|(_, value)| value.into())
-            })
-            .map(|path| path.display().to_string())
+            cache_path(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()))
+                .map(|path| path.display().to_string())
         };
         let all = [("KILN_CACHE", "/k"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h")];
         assert_eq!(path(&all).expect("a path"), "/k");

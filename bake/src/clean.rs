@@ -59,10 +59,7 @@ pub fn root(root: &Path) -> anyhow::Result<()> {
         }
     }
     for path in children(&root.join("etc/ssh"))? {
-        if path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_"))
-        {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_")) {
             remove(&path)?;
         }
     }

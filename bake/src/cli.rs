@@ -32,13 +32,7 @@ pub struct Global {
     #[arg(long, global = true)]
     pub json: bool,
     /// The app's folder, which holds kiln.toml.
-    #[arg(
-        short = 'C',
-        id = "app",
-        value_name = "DIR",
-        default_value = ".",
-        global = true
-    )]
+    #[arg(short = 'C', id = "app", value_name = "DIR", default_value = ".", global = true)]
     pub dir: PathBuf,
     /// Colour on stderr.
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true)]
@@ -135,11 +129,9 @@ pub struct Agent {
 impl Agent {
     /// The one named, here or in the environment.
     pub fn named(&self) -> Option<PathBuf> {
-        self.agent.clone().or_else(|| {
-            std::env::var_os("KILN_AGENT")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from)
-        })
+        self.agent
+            .clone()
+            .or_else(|| std::env::var_os("KILN_AGENT").filter(|path| !path.is_empty()).map(PathBuf::from))
     }
 }
 

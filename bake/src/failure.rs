@@ -32,10 +32,7 @@ pub enum Failure {
 impl Failure {
     /// A tool that a Debian package brings.
     pub fn missing_tool(tool: &str, package: &str) -> Self {
-        Self::Missing {
-            what: format!("'{tool}'"),
-            remedy: format!("apt-get install {package}"),
-        }
+        Self::Missing { what: format!("'{tool}'"), remedy: format!("apt-get install {package}") }
     }
 
     /// The exit code of this kind.
@@ -52,22 +49,9 @@ impl Failure {
 
 /// The one place that turns an error into an exit code.
 pub fn code(error: &anyhow::Error) -> u8 {
-    let own = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<Failure>())
-        .map(Failure::code);
-    let image = || {
-        error
-            .chain()
-            .find_map(|cause| cause.downcast_ref::<kiln_image::Error>())
-            .map(image_code)
-    };
-    let stage = || {
-        error
-            .chain()
-            .find_map(|cause| cause.downcast_ref::<kiln_stage::Error>())
-            .map(stage_code)
-    };
+    let own = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).map(Failure::code);
+    let image = || error.chain().find_map(|cause| cause.downcast_ref::<kiln_image::Error>()).map(image_code);
+    let stage = || error.chain().find_map(|cause| cause.downcast_ref::<kiln_stage::Error>()).map(stage_code);
     own.or_else(image).or_else(stage).unwrap_or(1)
 }
 
@@ -94,10 +78,7 @@ pub fn explain(error: anyhow::Error, on: &std::path::Path) -> anyhow::Error {
     let full = error.chain().any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();
         io.is_some_and(|io| {
-            matches!(
-                io.kind(),
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-            )
+            matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
         }) || cause.to_string().contains("No space left on device")
     });
     if !full {
@@ -126,9 +107,7 @@ mod tests {
             (Failure::Interrupted.into(), 130),
         ];
         for (error, expected) in table {
-            let error = Err::<(), _>(error)
-                .context("failed to bake")
-                .expect_err("it is an error");
+            let error = Err::<(), _>(error).context("failed to bake").expect_err("it is an error");
             assert_eq!(code(&error), expected, "{error:#}");
         }
     }

@@ -28,10 +28,7 @@ impl Node {
     /// # Errors
     /// [`Failure::Missing`].
     pub fn find() -> anyhow::Result<Self> {
-        let missing = |what: &str| Failure::Missing {
-            what: format!("'{what}'"),
-            remedy: remedy(),
-        };
+        let missing = |what: &str| Failure::Missing { what: format!("'{what}'"), remedy: remedy() };
         let node = find_program("node").ok_or_else(|| missing("node"))?;
         find_program("npm").ok_or_else(|| missing("npm"))?;
         let output = std::process::Command::new(&node).arg("--version").output();
@@ -44,19 +41,11 @@ impl Node {
     /// A sandbox in which it runs; an installation outside `/usr` (nvm, for example) is shown where it is.
     fn sandbox(&self) -> Sandbox {
         let sandbox = Sandbox::host();
-        let real = self
-            .bin
-            .join("node")
-            .canonicalize()
-            .unwrap_or_else(|_| self.bin.join("node"));
-        match real
-            .parent()
-            .and_then(Path::parent)
-            .filter(|prefix| !prefix.starts_with("/usr"))
-        {
-            Some(prefix) => sandbox
-                .bind_ro(prefix, prefix)
-                .env("PATH", format!("{}/bin:/usr/bin:/bin", prefix.display())),
+        let real = self.bin.join("node").canonicalize().unwrap_or_else(|_| self.bin.join("node"));
+        match real.parent().and_then(Path::parent).filter(|prefix| !prefix.starts_with("/usr")) {
+            Some(prefix) => {
+                sandbox.bind_ro(prefix, prefix).env("PATH", format!("{}/bin:/usr/bin:/bin", prefix.display()))
+            }
             None => sandbox.env("PATH", format!("{}:/usr/bin:/bin", self.bin.display())),
         }
     }
@@ -71,14 +60,7 @@ fn remedy() -> String {
 pub fn key(service: &Service, frontend: &Frontend, sources_hash: &str, node: &Node) -> String {
     let Frontend { build, dist, .. } = frontend;
     let dist = dist.display();
-    let parts = [
-        "frontend 1",
-        sources_hash,
-        build,
-        &dist.to_string(),
-        &service.path,
-        &node.version,
-    ];
+    let parts = ["frontend 1", sources_hash, build, &dist.to_string(), &service.path, &node.version];
     sources::hash_bytes(parts.join("\0"))[..32].to_owned()
 }
 
@@ -100,14 +82,8 @@ pub fn build(
         return Ok((target, Outcome::Cached));
     }
     let downloads = bench.cache_dir("npm")?;
-    let scratch = bench
-        .cache
-        .join("build")
-        .join(format!("{key}.{}", std::process::id()));
-    let scratch = bench
-        .interrupt
-        .scratch(&scratch)
-        .context("failed to make a scratch folder")?;
+    let scratch = bench.cache.join("build").join(format!("{key}.{}", std::process::id()));
+    let scratch = bench.interrupt.scratch(&scratch).context("failed to make a scratch folder")?;
     let folder = scratch.path().join("app");
     sources::copy(&app.join(&frontend.dir), sources, &folder)?;
     let mut sandbox = node
@@ -125,30 +101,21 @@ pub fn build(
         sandbox = sandbox.bind_ro_try(&Path::new(&home).join(".npmrc"), Path::new("/tmp/.npmrc"));
     }
     let run = |sandbox: &Sandbox, command: &[&str]| {
-        sandbox
-            .run(bench, command)
-            .map_err(|error| too_old(error, node))
-            .with_context(|| {
-                format!(
-                    "failed to build the frontend of service '{}' in {}",
-                    service.name,
-                    frontend.dir.display()
-                )
-            })
+        sandbox.run(bench, command).map_err(|error| too_old(error, node)).with_context(|| {
+            format!(
+                "failed to build the frontend of service '{}' in {}",
+                service.name,
+                frontend.dir.display()
+            )
+        })
     };
-    run(
-        &sandbox.clone().network(Path::new("/")),
-        &["npm", "ci", "--no-audit", "--no-fund"],
-    )?;
+    run(&sandbox.clone().network(Path::new("/")), &["npm", "ci", "--no-audit", "--no-fund"])?;
     // No network: what the build uses is what the lock file names.
     run(&sandbox, &["sh", "-c", &frontend.build])?;
     let dist = folder.join(&frontend.dist);
     if !dist.join("index.html").is_file() {
         let (build, dist) = (&frontend.build, frontend.dir.join(&frontend.dist));
-        bail!(
-            "'{build}' made no {}/index.html: name what it writes with 'dist'",
-            dist.display()
-        );
+        bail!("'{build}' made no {}/index.html: name what it writes with 'dist'", dist.display());
     }
     let target = bench.entry("web", key, |dir| {
         let built = sources::everything(&dist)?;
@@ -165,8 +132,5 @@ fn too_old(error: anyhow::Error, node: &Node) -> anyhow::Error {
         return error;
     }
     let what = format!("a newer Node.js (this is {})", node.version);
-    error.context(Failure::Missing {
-        what,
-        remedy: remedy(),
-    })
+    error.context(Failure::Missing { what, remedy: remedy() })
 }

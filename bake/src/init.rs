@@ -29,18 +29,11 @@ pub fn init(dir: &Path, name: Option<&str>) -> anyhow::Result<Written> {
     if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Failure::Usage(format!("{} is not empty: name a new folder", dir.display())).into());
     }
-    let folder = dir
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = name.map_or_else(|| from_folder(&folder), str::to_owned);
     let files = template::starter(&name);
-    let manifest = files
-        .iter()
-        .find(|file| file.path == Path::new(crate::manifest::FILE));
-    let text = manifest
-        .map(|file| String::from_utf8_lossy(&file.content).into_owned())
-        .unwrap_or_default();
+    let manifest = files.iter().find(|file| file.path == Path::new(crate::manifest::FILE));
+    let text = manifest.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default();
     if Manifest::parse(&text, &dir).is_err() {
         let message =
             format!("'{name}' names no service: give one with --name, of a-z, 0-9 and '-', 28 at most");
@@ -54,11 +47,7 @@ pub fn init(dir: &Path, name: Option<&str>) -> anyhow::Result<Written> {
         };
         write().with_context(|| format!("failed to write {}", path.display()))?;
     }
-    Ok(Written {
-        dir,
-        name,
-        files: files.len(),
-    })
+    Ok(Written { dir, name, files: files.len() })
 }
 
 /// `My App 2` becomes `my-app-2`.
@@ -95,10 +84,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         fs::write(dir.path().join("notes"), "mine").expect("a file is written");
         let error = init(dir.path(), Some("shop")).expect_err("it is refused");
-        assert!(
-            error.to_string().ends_with("is not empty: name a new folder"),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with("is not empty: name a new folder"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).expect("it lists").count(), 1);
     }
 }

@@ -71,24 +71,11 @@ impl Inputs {
         }
         let releases: Vec<String> = services.iter().map(|service| service.release.clone()).collect();
         let files = template::image(&View::new(manifest, &releases))?;
-        parts.push(Part {
-            part: "templates".into(),
-            sha256: hash_files(&files),
-        });
+        parts.push(Part { part: "templates".into(), sha256: hash_files(&files) });
         let sha256 = sources::hash_file(agent).context("failed to hash kiln-agent")?;
-        parts.push(Part {
-            part: "agent".into(),
-            sha256,
-        });
+        parts.push(Part { part: "agent".into(), sha256 });
         let app = combine(&parts);
-        Ok(Self {
-            services,
-            files,
-            agent: agent.to_owned(),
-            node,
-            parts,
-            app,
-        })
+        Ok(Self { services, files, agent: agent.to_owned(), node, parts, app })
     }
 
     /// The image's digest over a base whose tar has the hash `base`.
@@ -99,20 +86,14 @@ impl Inputs {
 
 fn recipe() -> Part {
     let recipe = format!("{RECIPE}\0{}\0{}", env!("CARGO_PKG_VERSION"), uv::VERSION);
-    Part {
-        part: "recipe".into(),
-        sha256: sources::hash_bytes(recipe),
-    }
+    Part { part: "recipe".into(), sha256: sources::hash_bytes(recipe) }
 }
 
 /// The manifest by meaning: comments, order of keys, and where the app lies do not count.
 fn manifest_part(manifest: &Manifest) -> anyhow::Result<Part> {
     let counted = serde_json::to_vec(&(&manifest.image, &manifest.services));
     let counted = counted.context("failed to write the manifest as JSON")?;
-    Ok(Part {
-        part: "manifest".into(),
-        sha256: sources::hash_bytes(counted),
-    })
+    Ok(Part { part: "manifest".into(), sha256: sources::hash_bytes(counted) })
 }
 
 fn service_inputs(
@@ -128,10 +109,7 @@ fn service_inputs(
         let mut found = sources::list(app, &backend.dir, None)?;
         found.retain(|source| ships(&source.path));
         let sha256 = sources::hash(&app.join(&backend.dir), &found)?;
-        parts.push(Part {
-            part: format!("{}/backend", service.name),
-            sha256,
-        });
+        parts.push(Part { part: format!("{}/backend", service.name), sha256 });
         let lock = app.join(backend.lock());
         let lock = std::fs::read(&lock).with_context(|| format!("failed to read {}", lock.display()))?;
         let lock_hash = venv::lock_hash(&manifest.image, &lock);
@@ -146,10 +124,7 @@ fn service_inputs(
         let found = sources::list(app, &frontend.dir, Some(&frontend.dist))?;
         let sha256 = sources::hash(&app.join(&frontend.dir), &found)?;
         let key = frontend::key(service, frontend, &sha256, node);
-        parts.push(Part {
-            part: format!("{}/frontend", service.name),
-            sha256,
-        });
+        parts.push(Part { part: format!("{}/frontend", service.name), sha256 });
         parts.push(Part {
             part: format!("{}/frontend-build", service.name),
             sha256: sources::hash_bytes(&key),
@@ -157,19 +132,12 @@ fn service_inputs(
         frontend_inputs = Some((found, key));
     }
     let release = combine(&parts[first..])[..12].to_owned();
-    Ok(ServiceInputs {
-        release,
-        backend: backend_inputs,
-        frontend: frontend_inputs,
-    })
+    Ok(ServiceInputs { release, backend: backend_inputs, frontend: frontend_inputs })
 }
 
 /// What of a backend's folder goes onto an instance: not its tests, nor what only a developer's machine needs.
 fn ships(path: &Path) -> bool {
-    let first = path
-        .components()
-        .next()
-        .map(|first| first.as_os_str().to_string_lossy().into_owned());
+    let first = path.components().next().map(|first| first.as_os_str().to_string_lossy().into_owned());
     first.is_none_or(|first| {
         first != "tests" && !first.starts_with("requirements-dev") && !first.starts_with(".env")
     })
@@ -177,20 +145,13 @@ fn ships(path: &Path) -> bool {
 
 fn hash_files(files: &[Rendered]) -> String {
     let lines = files.iter().map(|file| {
-        format!(
-            "{}\0{:o}\0{}\n",
-            file.path.display(),
-            file.mode,
-            sources::hash_bytes(&file.content)
-        )
+        format!("{}\0{:o}\0{}\n", file.path.display(), file.mode, sources::hash_bytes(&file.content))
     });
     sources::hash_bytes(lines.collect::<String>())
 }
 
 fn combine(parts: &[Part]) -> String {
-    let lines = parts
-        .iter()
-        .map(|part| format!("{}\0{}\n", part.part, part.sha256));
+    let lines = parts.iter().map(|part| format!("{}\0{}\n", part.part, part.sha256));
     sources::hash_bytes(lines.collect::<String>())
 }
 
@@ -201,9 +162,7 @@ fn combine(parts: &[Part]) -> String {
 pub fn find_agent(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(named) = named {
         if named.is_file() {
-            return named
-                .canonicalize()
-                .with_context(|| format!("failed to resolve {}", named.display()));
+            return named.canonicalize().with_context(|| format!("failed to resolve {}", named.display()));
         }
         return Err(crate::failure::Failure::Missing {
             what: format!("kiln-agent at '{}'", named.display()),
@@ -217,14 +176,10 @@ pub fn find_agent(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let candidates =
         ["../shipped/kiln-agent", "kiln-agent", "../lib/kiln/kiln-agent"].map(|path| beside.join(path));
     let found = candidates.iter().find(|path| path.is_file());
-    let missing = || crate::failure::Failure::Missing {
-        what: "kiln-agent".into(),
-        remedy: build_agent().into(),
-    };
+    let missing =
+        || crate::failure::Failure::Missing { what: "kiln-agent".into(), remedy: build_agent().into() };
     let found = found.ok_or_else(missing)?;
-    found
-        .canonicalize()
-        .with_context(|| format!("failed to resolve {}", found.display()))
+    found.canonicalize().with_context(|| format!("failed to resolve {}", found.display()))
 }
 
 fn build_agent() -> &'static str {

@@ -24,11 +24,7 @@ struct State {
 impl Interrupt {
     /// Fails once a signal came; called between steps.
     pub fn check(&self) -> Result<(), Failure> {
-        if self.0.raised.load(Ordering::SeqCst) {
-            Err(Failure::Interrupted)
-        } else {
-            Ok(())
-        }
+        if self.0.raised.load(Ordering::SeqCst) { Err(Failure::Interrupted) } else { Ok(()) }
     }
 
     /// Kills every child. A sandbox dies whole with its first process.
@@ -58,10 +54,7 @@ impl Interrupt {
     pub fn scratch(&self, path: &Path) -> std::io::Result<Scratch> {
         held(&self.0.scratch).insert(path.to_owned());
         std::fs::create_dir_all(path)?;
-        Ok(Scratch {
-            path: path.to_owned(),
-            interrupt: self.clone(),
-        })
+        Ok(Scratch { path: path.to_owned(), interrupt: self.clone() })
     }
 
     /// Removes every scratch folder that is still registered: the way out when a step does not return in time.
@@ -116,10 +109,7 @@ mod tests {
     #[test]
     fn an_interruption_kills_the_running_child() {
         let interrupt = Interrupt::default();
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .expect("sleep starts");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep starts");
         let raiser = interrupt.clone();
         let result = interrupt.during(child.id(), || {
             raiser.raise();

@@ -126,9 +126,7 @@ impl Manifest {
             .into(),
             _ => anyhow::Error::new(error).context(format!("failed to read {}", path.display())),
         })?;
-        let dir = dir
-            .canonicalize()
-            .with_context(|| format!("failed to resolve {}", dir.display()))?;
+        let dir = dir.canonicalize().with_context(|| format!("failed to resolve {}", dir.display()))?;
         let (manifest, places) = Self::parse(&text, &dir)?;
         sources::check(&manifest, &places, &text).map_err(Failure::Manifest)?;
         Ok(manifest)

@@ -24,9 +24,7 @@ pub fn plan(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Resu
     let store = Store::of(&manifest.dir);
     let services = || manifest.services.iter().zip(&inputs.services);
     let held = Held {
-        image: digest
-            .as_deref()
-            .is_some_and(|digest| store.receipt(digest).is_some()),
+        image: digest.as_deref().is_some_and(|digest| store.receipt(digest).is_some()),
         tools: Tools::cached(&bench.cache).is_some(),
         frontends: services()
             .filter_map(|(service, inputs)| {
@@ -37,10 +35,7 @@ pub fn plan(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Resu
         venvs: services()
             .filter_map(|(service, inputs)| {
                 let (_, lock_hash) = inputs.backend.as_ref()?;
-                Some((
-                    service.name.clone(),
-                    crate::venv::is_cached(&bench.cache, service, lock_hash),
-                ))
+                Some((service.name.clone(), crate::venv::is_cached(&bench.cache, service, lock_hash)))
             })
             .collect(),
         base,

@@ -36,10 +36,8 @@ pub fn ensure(bench: &Bench, root: &Path, manifest: &Manifest) -> anyhow::Result
     let status =
         fs::read_to_string(&status).with_context(|| format!("{} is not a Debian root", root.display()))?;
     let installed = installed(&status);
-    let missing: Vec<String> = wanted(manifest)
-        .into_iter()
-        .filter(|name| !installed.contains(&name.as_str()))
-        .collect();
+    let missing: Vec<String> =
+        wanted(manifest).into_iter().filter(|name| !installed.contains(&name.as_str())).collect();
     if missing.is_empty() {
         return Ok(0);
     }
@@ -48,15 +46,7 @@ pub fn ensure(bench: &Bench, root: &Path, manifest: &Manifest) -> anyhow::Result
     write_executable(&policy, POLICY.as_bytes())?;
     let sandbox = Sandbox::root(root).network(root);
     let result = sandbox.run(bench, &["apt-get", "-q", "update"]).and_then(|_| {
-        let install = [
-            "apt-get",
-            "-q",
-            "-y",
-            "--no-install-recommends",
-            "-o",
-            LOCK_TIMEOUT,
-            "install",
-        ];
+        let install = ["apt-get", "-q", "-y", "--no-install-recommends", "-o", LOCK_TIMEOUT, "install"];
         let mut command: Vec<&str> = install.to_vec();
         command.extend(missing.iter().map(String::as_str));
         sandbox.run(bench, &command)
@@ -79,11 +69,7 @@ fn write_executable(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 
 /// The packages that a dpkg status file calls installed.
 fn installed(status: &str) -> Vec<&str> {
-    let installed = |paragraph: &&str| {
-        paragraph
-            .lines()
-            .any(|line| line == "Status: install ok installed")
-    };
+    let installed = |paragraph: &&str| paragraph.lines().any(|line| line == "Status: install ok installed");
     status
         .split("\n\n")
         .filter(installed)

@@ -92,15 +92,9 @@ impl Plan {
             layer(format!("base {}", subject.base), held.base.is_some()),
         ];
         layers.extend(
-            held.frontends
-                .iter()
-                .map(|(name, cached)| layer(format!("frontend of {name}"), *cached)),
+            held.frontends.iter().map(|(name, cached)| layer(format!("frontend of {name}"), *cached)),
         );
-        layers.extend(
-            held.venvs
-                .iter()
-                .map(|(name, cached)| layer(format!("venv of {name}"), *cached)),
-        );
+        layers.extend(held.venvs.iter().map(|(name, cached)| layer(format!("venv of {name}"), *cached)));
         layers.push(layer("image".to_owned(), held.image));
         Self {
             name: subject.name,
@@ -118,13 +112,7 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "image     {}, a disk of {} GiB", self.name, self.disk_gib)?;
-        writeln!(
-            f,
-            "digest    {}",
-            self.digest
-                .as_deref()
-                .unwrap_or("known once the base layer is built")
-        )?;
+        writeln!(f, "digest    {}", self.digest.as_deref().unwrap_or("known once the base layer is built"))?;
         writeln!(f, "packages  {}", self.packages.join(" "))?;
         writeln!(f, "layers")?;
         for Layer { layer, cached } in &self.layers {
@@ -152,10 +140,7 @@ mod tests {
             base: "debian-12".into(),
             disk_gib: 2,
             packages: vec!["nginx-light".into(), "python3".into()],
-            inputs: vec![Part {
-                part: "agent".into(),
-                sha256: "0123456789abcdef".into(),
-            }],
+            inputs: vec![Part { part: "agent".into(), sha256: "0123456789abcdef".into() }],
             digest: digest.map(Into::into),
         }
     }
@@ -185,18 +170,10 @@ steps     tools → base → frontend → venv → overlay → provision → cle
 
     #[test]
     fn an_image_that_is_there_leaves_nothing_to_do() {
-        let held = Held {
-            base: Some("b".into()),
-            tools: true,
-            image: true,
-            ..Held::default()
-        };
+        let held = Held { base: Some("b".into()), tools: true, image: true, ..Held::default() };
         let plan = Plan::new(subject(Some("d1")), &held);
         assert!(plan.steps.is_empty());
         assert!(plan.to_string().contains("digest    d1\n"), "{plan}");
-        assert!(
-            plan.to_string().ends_with("steps     none: the image is there"),
-            "{plan}"
-        );
+        assert!(plan.to_string().ends_with("steps     none: the image is there"), "{plan}");
     }
 }

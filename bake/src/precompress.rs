@@ -8,19 +8,8 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 
 /// What browsers ask for compressed; images and fonts are so already.
-const TEXT: [&str; 11] = [
-    "html",
-    "js",
-    "mjs",
-    "css",
-    "svg",
-    "json",
-    "txt",
-    "xml",
-    "wasm",
-    "map",
-    "webmanifest",
-];
+const TEXT: [&str; 11] =
+    ["html", "js", "mjs", "css", "svg", "json", "txt", "xml", "wasm", "map", "webmanifest"];
 
 /// Below one packet there is nothing to win.
 const FROM: usize = 1024;
@@ -32,10 +21,7 @@ const FROM: usize = 1024;
 pub fn folder(root: &Path) -> anyhow::Result<()> {
     for source in crate::sources::everything(root)? {
         let path = root.join(&source.path);
-        if path
-            .extension()
-            .is_none_or(|extension| !TEXT.contains(&extension.to_string_lossy().as_ref()))
-        {
+        if path.extension().is_none_or(|extension| !TEXT.contains(&extension.to_string_lossy().as_ref())) {
             continue;
         }
         let put = || -> std::io::Result<()> {
@@ -99,11 +85,7 @@ mod tests {
         put("tiny.js", b"1");
         put("photo.png", &[0; 4096]);
         folder(dir.path()).expect("it compresses");
-        let time = |name: &str| {
-            fs::metadata(dir.path().join(name))
-                .and_then(|file| file.modified())
-                .ok()
-        };
+        let time = |name: &str| fs::metadata(dir.path().join(name)).and_then(|file| file.modified()).ok();
         assert_eq!(time("app.js.gz"), time("app.js"));
         assert_eq!(time("app.js.br"), time("app.js"));
         assert!(time("tiny.js.gz").is_none() && time("photo.png.gz").is_none());

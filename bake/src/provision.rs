@@ -61,11 +61,7 @@ pub fn build_parts(
             };
             if let Some((path, outcome)) = result {
                 outcomes.push((service.name.as_str(), outcome));
-                *(if part == "frontend" {
-                    &mut built.web
-                } else {
-                    &mut built.venv
-                }) = Some(path);
+                *(if part == "frontend" { &mut built.web } else { &mut built.venv }) = Some(path);
             }
         }
         records.push(finish(progress, &outcomes));
@@ -126,9 +122,7 @@ pub fn apply(bench: &Bench, root: &Path, layer: &Layer<'_>, progress: &Step<'_>)
     progress.message("files and users");
     write_files(root, inputs)?;
     write_image_json(root, layer)?;
-    Sandbox::root(root)
-        .run(bench, &["systemd-sysusers"])
-        .context("failed to make the users")?;
+    Sandbox::root(root).run(bench, &["systemd-sysusers"]).context("failed to make the users")?;
     for ((service, inputs), built) in manifest.services.iter().zip(&inputs.services).zip(&layer.built) {
         progress.message(&format!("release {} of {}", inputs.release, service.name));
         release::install(bench, root, manifest, service, inputs, built)?;
@@ -138,16 +132,8 @@ pub fn apply(bench: &Bench, root: &Path, layer: &Layer<'_>, progress: &Step<'_>)
     units::enable(bench, root, &units)?;
     progress.message("verifying from inside");
     verify::all(bench, root, manifest, &units)?;
-    let packages = if installed > 0 {
-        format!(", {installed} packages installed")
-    } else {
-        String::new()
-    };
-    Ok(format!(
-        "{} files, {} units{packages}",
-        inputs.files.len(),
-        units.len()
-    ))
+    let packages = if installed > 0 { format!(", {installed} packages installed") } else { String::new() };
+    Ok(format!("{} files, {} units{packages}", inputs.files.len(), units.len()))
 }
 
 fn write_files(root: &Path, inputs: &Inputs) -> anyhow::Result<()> {
@@ -166,12 +152,7 @@ fn write_files(root: &Path, inputs: &Inputs) -> anyhow::Result<()> {
 }
 
 fn write_image_json(root: &Path, layer: &Layer<'_>) -> anyhow::Result<()> {
-    let Layer {
-        manifest,
-        inputs,
-        digest,
-        ..
-    } = layer;
+    let Layer { manifest, inputs, digest, .. } = layer;
     let services = manifest.services.iter().zip(&inputs.services).map(|(service, inputs)| {
         json!({ "name": service.name, "path": service.path, "health": service.health, "release": inputs.release, "user": template::user(service) })
     });
@@ -192,10 +173,8 @@ fn put(root: &Path, path: &Path, mode: u32, content: &[u8]) -> anyhow::Result<()
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent)?;
         }
-        let new = target.with_file_name(format!(
-            ".{}.kiln",
-            path.file_name().unwrap_or_default().to_string_lossy()
-        ));
+        let new = target
+            .with_file_name(format!(".{}.kiln", path.file_name().unwrap_or_default().to_string_lossy()));
         fs::write(&new, content)?;
         fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
         fs::rename(&new, &target)

@@ -29,9 +29,7 @@ pub async fn publish(
     };
     let disk = found.dir.join("disk.raw");
     let spec = PublishSpec::new(&disk, &receipt.name, &receipt.digest);
-    let clients = Clients::from_env(region)
-        .await
-        .map_err(|error| Failure::Usage(format!("{error}")))?;
+    let clients = Clients::from_env(region).await.map_err(|error| Failure::Usage(format!("{error}")))?;
     let step = bench.report.step(1, 1, "publish");
     let watch = |progress: Sending| match &progress {
         Sending::Sent { blocks, of, .. } => {
@@ -39,28 +37,16 @@ pub async fn publish(
         }
         _ => step.message(&progress.to_string()),
     };
-    let published = kiln_ami::publish(&clients, &spec, &watch, interrupted)
-        .await
-        .map_err(|failure| {
-            let text = failure.to_string();
-            match &failure.cause {
-                kiln_ami::Error::Interrupted => Failure::Interrupted.into(),
-                cause if cause.is_temporary() => Failure::TryAgain(text).into(),
-                _ => anyhow::Error::msg(text),
-            }
-        })?;
-    let outcome = if published.adopted {
-        Outcome::Cached
-    } else {
-        Outcome::Built
-    };
-    step.done(
-        outcome,
-        format!(
-            "{} blocks sent, image {}",
-            published.blocks_sent, published.image_id
-        ),
-    );
+    let published = kiln_ami::publish(&clients, &spec, &watch, interrupted).await.map_err(|failure| {
+        let text = failure.to_string();
+        match &failure.cause {
+            kiln_ami::Error::Interrupted => Failure::Interrupted.into(),
+            cause if cause.is_temporary() => Failure::TryAgain(text).into(),
+            _ => anyhow::Error::msg(text),
+        }
+    })?;
+    let outcome = if published.adopted { Outcome::Cached } else { Outcome::Built };
+    step.done(outcome, format!("{} blocks sent, image {}", published.blocks_sent, published.image_id));
     let path = found.dir.join("published.json");
     let text = serde_json::to_vec_pretty(&published).context("failed to write the receipt")?;
     fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
@@ -69,18 +55,8 @@ pub async fn publish(
 
 /// The receipt, for people: the AMI's id stands alone on its line, for those who cut it out.
 pub fn table(published: &Published) -> String {
-    let Published {
-        image_id,
-        image_name,
-        snapshot_id,
-        region,
-        ..
-    } = published;
-    let how = if published.adopted {
-        "was there already"
-    } else {
-        "registered"
-    };
+    let Published { image_id, image_name, snapshot_id, region, .. } = published;
+    let how = if published.adopted { "was there already" } else { "registered" };
     format!(
         "ami       {image_id}\nname      {image_name}  ({how})\nsnapshot  {snapshot_id}\nregion    {region}"
     )

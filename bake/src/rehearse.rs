@@ -70,25 +70,20 @@ pub async fn rehearse(
     let root = scratch.root.path().to_owned();
     let (worker, tar, into) = (Arc::clone(bench), found.root_tar.clone(), root.clone());
     let extracted = tokio::task::spawn_blocking(move || extract(&worker, &tar, &into));
-    extracted
-        .await
-        .context("the thread that extracts the root is gone")??;
+    extracted.await.context("the thread that extracts the root is gone")??;
     let image = fs::read(root.join("etc/kiln/image.json"))
         .context("this root has no /etc/kiln/image.json: Kiln did not make it")?;
     let image: ImageFile =
         serde_json::from_slice(&image).context("failed to understand the root's image.json")?;
     let mut config = LifeConfig::new(&root, scratch.stage.path());
-    config.subject = format!(
-        "{} {}",
-        image.name,
-        image.digest.get(..12).unwrap_or(&image.digest)
-    );
+    config.subject = format!("{} {}", image.name, image.digest.get(..12).unwrap_or(&image.digest));
     config.user_data = user_data;
     config.paths = paths(&root, &image.services, &script.wishes);
-    config.stream = script.wishes.stream.clone().map(|path| StreamRoute {
-        path,
-        ends_with: script.wishes.stream_ends.clone(),
-    });
+    config.stream = script
+        .wishes
+        .stream
+        .clone()
+        .map(|path| StreamRoute { path, ends_with: script.wishes.stream_ends.clone() });
     let teller = Arc::clone(bench);
     let observer: Observer = Arc::new(move |event| {
         teller.report.happened(event.at, event.who.name(), &event.text);
@@ -99,11 +94,7 @@ pub async fn rehearse(
     fs::write(&json, text).with_context(|| format!("failed to write {}", json.display()))?;
     let page = kiln_stage::html::render(&rehearsal)?;
     fs::write(&html, page).with_context(|| format!("failed to write {}", html.display()))?;
-    Ok(Played {
-        rehearsal,
-        json,
-        html,
-    })
+    Ok(Played { rehearsal, json, html })
 }
 
 /// Every service's page, one hashed asset of it, its health, and what the manifest adds.
@@ -123,17 +114,9 @@ fn paths(root: &Path, services: &[ImageService], wishes: &Rehearse) -> Vec<Strin
 }
 
 fn asset(dir: &Path) -> Option<String> {
-    let names = fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names
-        .filter(|name| {
-            Path::new(name)
-                .extension()
-                .is_some_and(|extension| extension == "js")
-        })
-        .min()
+    let names =
+        fs::read_dir(dir).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "js")).min()
 }
 
 fn extract(bench: &Bench, tar: &Path, into: &Path) -> anyhow::Result<()> {
@@ -175,15 +158,9 @@ impl Scratch {
         let id = std::process::id();
         let name = format!("{NAME}{id}-{}", start_time(id).unwrap_or_default());
         let folder = |path: PathBuf| {
-            bench
-                .interrupt
-                .scratch(&path)
-                .with_context(|| format!("failed to create {}", path.display()))
+            bench.interrupt.scratch(&path).with_context(|| format!("failed to create {}", path.display()))
         };
-        Ok(Self {
-            root: folder(store.rehearsals().join(&name))?,
-            stage: folder(short.join(&name))?,
-        })
+        Ok(Self { root: folder(store.rehearsals().join(&name))?, stage: folder(short.join(&name))? })
     }
 }
 
@@ -194,11 +171,7 @@ fn remove_stale(parent: &Path) {
         let Some((id, start)) = name.strip_prefix(NAME).and_then(|rest| rest.split_once('-')) else {
             continue;
         };
-        let alive = id
-            .parse()
-            .ok()
-            .and_then(start_time)
-            .is_some_and(|now| now.to_string() == start);
+        let alive = id.parse().ok().and_then(start_time).is_some_and(|now| now.to_string() == start);
         if !alive {
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -216,11 +189,7 @@ fn start_time(id: u32) -> Option<u64> {
 pub fn table(rehearsal: &Rehearsal) -> String {
     let mut lines = Vec::new();
     for promise in &rehearsal.promises {
-        lines.push(format!(
-            "{:<7} {}",
-            if promise.kept { "kept" } else { "BROKEN" },
-            promise.promise
-        ));
+        lines.push(format!("{:<7} {}", if promise.kept { "kept" } else { "BROKEN" }, promise.promise));
         lines.push(format!("        {}", promise.evidence));
     }
     let load = &rehearsal.load;

@@ -99,13 +99,8 @@ fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
                 fs::copy(entry.path(), &target).map(|_| ())
             }
         };
-        put().with_context(|| {
-            format!(
-                "failed to copy {} to {}",
-                entry.path().display(),
-                target.display()
-            )
-        })?;
+        put()
+            .with_context(|| format!("failed to copy {} to {}", entry.path().display(), target.display()))?;
     }
     Ok(())
 }
@@ -118,16 +113,8 @@ fn open_to_all(home: &Path) -> anyhow::Result<()> {
             continue;
         }
         let put = || -> std::io::Result<()> {
-            let mode = entry
-                .metadata()
-                .map_err(std::io::Error::from)?
-                .permissions()
-                .mode();
-            let wanted = if entry.file_type().is_dir() || mode & 0o100 != 0 {
-                0o755
-            } else {
-                0o644
-            };
+            let mode = entry.metadata().map_err(std::io::Error::from)?.permissions().mode();
+            let wanted = if entry.file_type().is_dir() || mode & 0o100 != 0 { 0o755 } else { 0o644 };
             if mode & 0o7777 == wanted {
                 Ok(())
             } else {

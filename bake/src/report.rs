@@ -68,13 +68,7 @@ impl Report {
             (false, true) => Mode::Bars,
             (false, false) => Mode::Lines,
         };
-        Self {
-            mode,
-            verbose,
-            color,
-            bars: MultiProgress::new(),
-            log: Mutex::default(),
-        }
+        Self { mode, verbose, color, bars: MultiProgress::new(), log: Mutex::default() }
     }
 
     /// Copies everything from here on to `path`, until [`Self::end_log`].
@@ -105,11 +99,7 @@ impl Report {
         if self.mode == Mode::Json {
             self.event(&json!({ "event": "error", "text": text, "code": code }));
         } else {
-            let label = if self.color {
-                "\u{1b}[1;31merror\u{1b}[0m"
-            } else {
-                "error"
-            };
+            let label = if self.color { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
             self.print(&format!("{label}: {text}"));
         }
     }

@@ -27,14 +27,8 @@ pub struct Residue(pub Vec<Finding>);
 
 impl fmt::Display for Residue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the image carries what it must not ({} findings):",
-            self.0.len()
-        )?;
-        self.0
-            .iter()
-            .try_for_each(|finding| write!(f, "\n  {}: {}", finding.path, finding.rule))
+        write!(f, "the image carries what it must not ({} findings):", self.0.len())?;
+        self.0.iter().try_for_each(|finding| write!(f, "\n  {}: {}", finding.path, finding.rule))
     }
 }
 
@@ -52,14 +46,8 @@ pub fn check(root: &Path) -> anyhow::Result<usize> {
             continue;
         };
         count += 1;
-        let found = entry
-            .metadata()
-            .with_context(|| format!("failed to stat {path}"))?;
-        let mut rule = if found.is_dir() {
-            folder_rule(path)
-        } else {
-            file_rule(path, found.len())
-        };
+        let found = entry.metadata().with_context(|| format!("failed to stat {path}"))?;
+        let mut rule = if found.is_dir() { folder_rule(path) } else { file_rule(path, found.len()) };
         if rule.is_none() && found.is_file() && found.len() <= READ_UP_TO && may_hold_secrets(path) {
             let content = fs::read(entry.path()).with_context(|| format!("failed to read {path}"))?;
             rule = content_rule(path, &content);
@@ -71,24 +59,15 @@ pub fn check(root: &Path) -> anyhow::Result<usize> {
         {
             rule = Some("a release is writable by more than root");
         }
-        findings.extend(rule.map(|rule| Finding {
-            path: format!("/{path}"),
-            rule,
-        }));
+        findings.extend(rule.map(|rule| Finding { path: format!("/{path}"), rule }));
     }
     for path in ["etc/machine-id"] {
         if !root.join(path).is_file() {
-            findings.push(Finding {
-                path: format!("/{path}"),
-                rule: "the machine id must be there, and empty",
-            });
+            findings
+                .push(Finding { path: format!("/{path}"), rule: "the machine id must be there, and empty" });
         }
     }
-    if findings.is_empty() {
-        Ok(count)
-    } else {
-        Err(Residue(findings).into())
-    }
+    if findings.is_empty() { Ok(count) } else { Err(Residue(findings).into()) }
 }
 
 fn folder_rule(path: &str) -> Option<&'static str> {
@@ -104,11 +83,8 @@ fn folder_rule(path: &str) -> Option<&'static str> {
 
 fn file_rule(path: &str, size: u64) -> Option<&'static str> {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let in_bin = || {
-        ["usr/bin/", "usr/local/bin/", "usr/sbin/", "bin/"]
-            .iter()
-            .any(|dir| path.starts_with(dir))
-    };
+    let in_bin =
+        || ["usr/bin/", "usr/local/bin/", "usr/sbin/", "bin/"].iter().any(|dir| path.starts_with(dir));
     match name {
         "authorized_keys" | "authorized_keys2" => return Some("a key that would open every instance"),
         ".netrc" | ".pgpass" | ".pypirc" | ".npmrc" | ".git-credentials" | ".my.cnf" => {
@@ -141,39 +117,25 @@ fn file_rule(path: &str, size: u64) -> Option<&'static str> {
         _ if path.starts_with("var/lib/cloud/") => Some("cloud-init's state of another instance"),
         _ if path.starts_with("var/lib/amazon/ssm/") => Some("a registration of another instance"),
         _ if path.starts_with("var/lib/dhcp/") && size > 0 => Some("a DHCP lease"),
-        _ if ["tmp/", "var/tmp/", "run/"]
-            .iter()
-            .any(|dir| path.starts_with(dir)) =>
-        {
-            Some("a temporary file")
-        }
+        _ if ["tmp/", "var/tmp/", "run/"].iter().any(|dir| path.starts_with(dir)) => Some("a temporary file"),
         _ => None,
     }
 }
 
 fn compiler(name: &str) -> bool {
     let stem = name.trim_end_matches(|char: char| char.is_ascii_digit() || "-.".contains(char));
-    [
-        "gcc", "g++", "cc", "clang", "rustc", "cargo", "node", "nodejs", "npm", "npx", "make",
-    ]
-    .contains(&stem)
+    ["gcc", "g++", "cc", "clang", "rustc", "cargo", "node", "nodejs", "npm", "npx", "make"].contains(&stem)
         || stem.ends_with("-linux-gnu-gcc")
 }
 
 fn may_hold_secrets(path: &str) -> bool {
-    ["etc/", "root/", "home/", "srv/", "opt/", "var/lib/kiln/"]
-        .iter()
-        .any(|dir| path.starts_with(dir))
+    ["etc/", "root/", "home/", "srv/", "opt/", "var/lib/kiln/"].iter().any(|dir| path.starts_with(dir))
         && !path.contains("/site-packages/")
 }
 
 fn content_rule(path: &str, content: &[u8]) -> Option<&'static str> {
     if path == "etc/shadow" {
-        let open = |line: &str| {
-            line.split(':')
-                .nth(1)
-                .is_some_and(|hash| !hash.starts_with(['*', '!']))
-        };
+        let open = |line: &str| line.split(':').nth(1).is_some_and(|hash| !hash.starts_with(['*', '!']));
         return String::from_utf8_lossy(content)
             .lines()
             .any(open)
@@ -184,17 +146,12 @@ fn content_rule(path: &str, content: &[u8]) -> Option<&'static str> {
     if text.lines().any(private_key) {
         return Some("a private key");
     }
-    text.match_indices("AKIA")
-        .any(|(at, _)| access_key(&text[at..]))
-        .then_some("an AWS access key")
+    text.match_indices("AKIA").any(|(at, _)| access_key(&text[at..])).then_some("an AWS access key")
 }
 
 /// `AKIA` and sixteen of A-Z, 0-9, and then no more of them.
 fn access_key(text: &str) -> bool {
-    let run = text
-        .chars()
-        .take_while(|char| char.is_ascii_uppercase() || char.is_ascii_digit())
-        .count();
+    let run = text.chars().take_while(|char| char.is_ascii_uppercase() || char.is_ascii_digit()).count();
     // The key that AWS's own documentation shows opens nothing.
     run == 20 && !text.starts_with("AKIAIOSFODNN7EXAMPLE")
 }
@@ -205,9 +162,8 @@ mod tests {
 
     fn root_with(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        for (path, content) in [("etc/machine-id", ""), ("etc/shadow", "root:*:19000::::::\n")]
-            .iter()
-            .chain(files)
+        for (path, content) in
+            [("etc/machine-id", ""), ("etc/shadow", "root:*:19000::::::\n")].iter().chain(files)
         {
             let path = dir.path().join(path);
             fs::create_dir_all(path.parent().expect("it has a parent")).expect("the folder is made");
@@ -218,11 +174,8 @@ mod tests {
 
     #[test]
     fn a_clean_root_passes() {
-        let clean = [
-            ("srv/shop/releases/1/src/shop.py", "app = 1"),
-            ("var/log/wtmp", ""),
-            ("usr/bin/python3", ""),
-        ];
+        let clean =
+            [("srv/shop/releases/1/src/shop.py", "app = 1"), ("var/log/wtmp", ""), ("usr/bin/python3", "")];
         assert!(check(root_with(&clean).path()).is_ok());
     }
 
@@ -231,11 +184,7 @@ mod tests {
         let table: [(&str, &str, &str); 14] = [
             ("etc/machine-id", "0123456789abcdef", "machine id"),
             ("etc/ssh/ssh_host_ed25519_key", "x", "host key"),
-            (
-                "root/.ssh/authorized_keys",
-                "ssh-ed25519 AAAA",
-                "open every instance",
-            ),
+            ("root/.ssh/authorized_keys", "ssh-ed25519 AAAA", "open every instance"),
             ("root/.bash_history", "aws configure", "history"),
             ("var/log/dpkg.log", "x", "a log"),
             ("var/lib/apt/lists/deb.debian.org_x", "x", "package list"),
@@ -243,31 +192,15 @@ mod tests {
             ("etc/hostname", "builder-7", "host's name"),
             ("home/admin/.netrc", "password hunter2", "credentials file"),
             ("srv/shop/releases/1/src/.env", "KEY=hunter2", "environment file"),
-            (
-                "srv/shop/releases/1/src/conf.py",
-                "KEY = 'AKIA0123456789ABCDEF'",
-                "access key",
-            ),
-            (
-                "etc/ssl/private/site.key",
-                "-----BEGIN PRIVATE KEY-----\nMIIE",
-                "private key",
-            ),
+            ("srv/shop/releases/1/src/conf.py", "KEY = 'AKIA0123456789ABCDEF'", "access key"),
+            ("etc/ssl/private/site.key", "-----BEGIN PRIVATE KEY-----\nMIIE", "private key"),
             ("usr/bin/x86_64-linux-gnu-gcc-12", "", "compiler"),
             ("etc/shadow", "root:$y$j9T$abc:19000::::::\n", "password"),
         ];
         for (path, content, expected) in table {
-            let error = check(root_with(&[(path, content)]).path())
-                .expect_err(path)
-                .to_string();
-            assert!(
-                error.contains(&format!("/{path}: ")) && error.contains(expected),
-                "{error}"
-            );
-            assert!(
-                content.len() < 3 || !error.contains(content.trim()),
-                "the value is not told: {error}"
-            );
+            let error = check(root_with(&[(path, content)]).path()).expect_err(path).to_string();
+            assert!(error.contains(&format!("/{path}: ")) && error.contains(expected), "{error}");
+            assert!(content.len() < 3 || !error.contains(content.trim()), "the value is not told: {error}");
         }
     }
 }

@@ -31,11 +31,7 @@ struct Answer {
 impl Answer {
     fn new(text: impl Into<String>, value: &impl Serialize) -> anyhow::Result<Self> {
         let json = serde_json::to_value(value).context("failed to write the answer as JSON")?;
-        Ok(Self {
-            text: text.into(),
-            json,
-            code: 0,
-        })
+        Ok(Self { text: text.into(), json, code: 0 })
     }
 }
 
@@ -44,11 +40,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     let report = Report::new(global.json, global.verbose, global.colored());
     let bench = match cache_path(|name| std::env::var_os(name)) {
-        Ok(cache) => Arc::new(Bench {
-            report,
-            interrupt: crate::interrupt::Interrupt::default(),
-            cache,
-        }),
+        Ok(cache) => Arc::new(Bench { report, interrupt: crate::interrupt::Interrupt::default(), cache }),
         Err(error) => return fail(&report, &error),
     };
     match perform(&bench, &global, command) {
@@ -67,11 +59,7 @@ fn fail(report: &Report, error: &anyhow::Error) -> ExitCode {
 }
 
 fn print(global: &Global, answer: &Answer) {
-    let text = if global.json {
-        answer.json.to_string()
-    } else {
-        answer.text.clone()
-    };
+    let text = if global.json { answer.json.to_string() } else { answer.text.clone() };
     if !text.is_empty() {
         // A reader that has gone away wants no answer.
         let _ = writeln!(std::io::stdout(), "{text}");
@@ -118,21 +106,15 @@ fn check(dir: &Path) -> anyhow::Result<Answer> {
     let manifest = Manifest::load(dir)?;
     let releases: Vec<_> = manifest.services.iter().map(|_| "0".repeat(12)).collect();
     let files = crate::template::image(&crate::template::View::new(&manifest, &releases))?;
-    let names: Vec<_> = manifest
-        .services
-        .iter()
-        .map(|service| format!("{} at {}", service.name, service.path))
-        .collect();
+    let names: Vec<_> =
+        manifest.services.iter().map(|service| format!("{} at {}", service.name, service.path)).collect();
     let text = format!(
         "{} is valid: image '{}' with {}",
         crate::manifest::FILE,
         manifest.image.name,
         names.join(", ")
     );
-    Answer::new(
-        text,
-        &serde_json::json!({ "valid": true, "manifest": manifest, "files": files.len() }),
-    )
+    Answer::new(text, &serde_json::json!({ "valid": true, "manifest": manifest, "files": files.len() }))
 }
 
 fn load(dir: &Path, agent: &Agent) -> anyhow::Result<(Manifest, Inputs)> {
@@ -152,14 +134,8 @@ fn bake_image(bench: &Arc<Bench>, dir: &Path, agent: &Agent) -> anyhow::Result<A
 fn provision_root(bench: &Arc<Bench>, dir: &Path, root: &Path, agent: &Agent) -> anyhow::Result<Answer> {
     let (manifest, inputs) = load(dir, agent)?;
     need_root("provisioning a root")?;
-    let root = root
-        .canonicalize()
-        .with_context(|| format!("failed to find the root {}", root.display()))?;
-    let text = format!(
-        "{} carries image '{}', services ready to start",
-        root.display(),
-        manifest.image.name
-    );
+    let root = root.canonicalize().with_context(|| format!("failed to find the root {}", root.display()))?;
+    let text = format!("{} carries image '{}', services ready to start", root.display(), manifest.image.name);
     own_mounts()?;
     let steps = interruptible(bench, move |bench| {
         let (built, mut steps) = provision::build_parts(
@@ -171,12 +147,8 @@ fn provision_root(bench: &Arc<Bench>, dir: &Path, root: &Path, agent: &Agent) ->
             3,
         )?;
         let step = bench.report.step(3, 3, "provision");
-        let layer = provision::Layer {
-            manifest: &manifest,
-            inputs: &inputs,
-            built,
-            digest: inputs.app.clone(),
-        };
+        let layer =
+            provision::Layer { manifest: &manifest, inputs: &inputs, built, digest: inputs.app.clone() };
         let detail = provision::apply(bench, &root, &layer, &step)?;
         steps.push(step.done(Outcome::Built, detail));
         Ok(steps)
@@ -225,11 +197,7 @@ fn play(
     }
     let verdict = if kept { "kept" } else { "broken" };
     let (json, html) = (&played.json, &played.html);
-    let text = format!(
-        "{}\nreport  {}\nverdict {verdict}",
-        rehearse::table(rehearsal),
-        html.display()
-    );
+    let text = format!("{}\nreport  {}\nverdict {verdict}", rehearse::table(rehearsal), html.display());
     let mut answer = Answer::new(
         text,
         &serde_json::json!({

@@ -62,9 +62,7 @@ pub struct CommandFailed {
 impl Sandbox {
     fn new() -> Self {
         let flags = "--die-with-parent --new-session --unshare-pid --unshare-ipc --unshare-uts --unshare-net --clearenv";
-        let mut sandbox = Self {
-            arguments: flags.split(' ').map(OsString::from).collect(),
-        };
+        let mut sandbox = Self { arguments: flags.split(' ').map(OsString::from).collect() };
         for (name, value) in [
             ("HOME", "/tmp"),
             ("LANG", "C.UTF-8"),
@@ -84,9 +82,8 @@ impl Sandbox {
 
     /// Programs of this machine, with no capability and nothing writable but what is bound.
     pub fn host() -> Self {
-        let mut sandbox = Self::new()
-            .bind_ro(Path::new("/usr"), Path::new("/usr"))
-            .with(&["--cap-drop", "ALL"]);
+        let mut sandbox =
+            Self::new().bind_ro(Path::new("/usr"), Path::new("/usr")).with(&["--cap-drop", "ALL"]);
         for name in ["bin", "sbin", "lib", "lib64"] {
             let path = Path::new("/").join(name);
             sandbox = match std::fs::read_link(&path) {
@@ -95,35 +92,21 @@ impl Sandbox {
                 Err(_) => sandbox,
             };
         }
-        for name in [
-            "alternatives",
-            "group",
-            "hosts",
-            "ld.so.cache",
-            "nsswitch.conf",
-            "passwd",
-            "ssl",
-        ] {
+        for name in ["alternatives", "group", "hosts", "ld.so.cache", "nsswitch.conf", "passwd", "ssl"] {
             let path = Path::new("/etc").join(name);
             sandbox = sandbox.with(&["--ro-bind-try".as_ref(), path.as_os_str(), path.as_os_str()]);
         }
-        sandbox
-            .with(&["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"])
-            .env("PATH", "/usr/bin:/bin")
+        sandbox.with(&["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]).env("PATH", "/usr/bin:/bin")
     }
 
     /// `root` as `/`, writable, with its own programs.
     pub fn root(root: &Path) -> Self {
-        Self::new()
-            .with(&["--bind".as_ref(), root.as_os_str(), "/".as_ref()])
-            .furnished()
+        Self::new().with(&["--bind".as_ref(), root.as_os_str(), "/".as_ref()]).furnished()
     }
 
     /// `root` as `/`, read-only.
     pub fn root_read_only(root: &Path) -> Self {
-        Self::new()
-            .with(&["--ro-bind".as_ref(), root.as_os_str(), "/".as_ref()])
-            .furnished()
+        Self::new().with(&["--ro-bind".as_ref(), root.as_os_str(), "/".as_ref()]).furnished()
     }
 
     fn furnished(self) -> Self {
@@ -150,8 +133,7 @@ impl Sandbox {
     }
 
     fn with<S: AsRef<OsStr>>(mut self, arguments: &[S]) -> Self {
-        self.arguments
-            .extend(arguments.iter().map(|argument| argument.as_ref().to_owned()));
+        self.arguments.extend(arguments.iter().map(|argument| argument.as_ref().to_owned()));
         self
     }
 
@@ -223,14 +205,10 @@ impl Sandbox {
         bench.report.tool_line(&format!("$ {shown}"));
         let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
         let mut bubblewrap = Command::new("bwrap");
-        bubblewrap
-            .args(&self.arguments)
-            .args(["--", "timeout", "-s", "KILL", &BOUND.as_secs().to_string()]);
+        bubblewrap.args(&self.arguments).args(["--", "timeout", "-s", "KILL", &BOUND.as_secs().to_string()]);
         bubblewrap.args(command).stdin(Stdio::null()).env_clear();
         bubblewrap.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        bubblewrap
-            .stdout(writer.try_clone().context("failed to share a pipe")?)
-            .stderr(writer);
+        bubblewrap.stdout(writer.try_clone().context("failed to share a pipe")?).stderr(writer);
         let mut child = bubblewrap.spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Failure::missing_tool("bwrap", "bubblewrap").into(),
             _ => anyhow::Error::new(error).context("failed to start bwrap"),
@@ -254,34 +232,23 @@ impl Sandbox {
             return Ok(lines.into());
         }
         let status = match status.code() {
-            Some(137) => format!(
-                "exit code 137: killed, at the latest after {} minutes",
-                BOUND.as_secs() / 60
-            ),
+            Some(137) => {
+                format!("exit code 137: killed, at the latest after {} minutes", BOUND.as_secs() / 60)
+            }
             Some(code) => format!("exit code {code}"),
             None => status.to_string(),
         };
-        Err(CommandFailed {
-            command: shown,
-            status,
-            tail: lines.into(),
-        }
-        .into())
+        Err(CommandFailed { command: shown, status, tail: lines.into() }.into())
     }
 }
 
 /// A command as a person would type it; a script that is passed as an argument is left out.
 fn shown<S: AsRef<OsStr>>(command: &[S]) -> String {
     let words = command.iter().map(|word| word.as_ref().to_string_lossy());
-    words
-        .map(|word| if word.contains('\n') { "…".into() } else { word })
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| if word.contains('\n') { "…".into() } else { word }).collect::<Vec<_>>().join(" ")
 }
 
 /// Finds a program on the caller's `PATH`.
 pub fn find_program(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
 }

@@ -29,18 +29,10 @@ pub fn collect(root: &Path) -> anyhow::Result<Vec<Package>> {
     let mut packages: Vec<_> = status.split("\n\n").filter_map(deb).collect();
     let venvs = walkdir::WalkDir::new(root.join("srv")).min_depth(3).max_depth(8);
     for entry in venvs.into_iter().flatten() {
-        let in_dist_info = || {
-            entry
-                .path()
-                .parent()
-                .is_some_and(|dir| dir.extension().is_some_and(|ext| ext == "dist-info"))
-        };
+        let in_dist_info =
+            || entry.path().parent().is_some_and(|dir| dir.extension().is_some_and(|ext| ext == "dist-info"));
         if entry.file_name() == "METADATA" && in_dist_info() {
-            packages.extend(
-                fs::read_to_string(entry.path())
-                    .ok()
-                    .and_then(|text| wheel(&text)),
-            );
+            packages.extend(fs::read_to_string(entry.path()).ok().and_then(|text| wheel(&text)));
         }
     }
     packages.sort();
@@ -60,25 +52,15 @@ fn deb(paragraph: &str) -> Option<Package> {
     }
     let (name, version) = (field(paragraph, "Package")?, field(paragraph, "Version")?);
     let arch = field(paragraph, "Architecture")?;
-    let purl = format!(
-        "pkg:deb/debian/{name}@{}?arch={arch}",
-        version.replace(':', "%3A").replace('+', "%2B")
-    );
-    Some(Package {
-        name: name.to_owned(),
-        version: version.to_owned(),
-        purl,
-    })
+    let purl =
+        format!("pkg:deb/debian/{name}@{}?arch={arch}", version.replace(':', "%3A").replace('+', "%2B"));
+    Some(Package { name: name.to_owned(), version: version.to_owned(), purl })
 }
 
 fn wheel(metadata: &str) -> Option<Package> {
     let (name, version) = (field(metadata, "Name")?, field(metadata, "Version")?);
     let purl = format!("pkg:pypi/{}@{version}", name.to_lowercase().replace('_', "-"));
-    Some(Package {
-        name: name.to_owned(),
-        version: version.to_owned(),
-        purl,
-    })
+    Some(Package { name: name.to_owned(), version: version.to_owned(), purl })
 }
 
 /// Writes the document; its time is the image's own, so that the same image has the same list.
@@ -86,9 +68,7 @@ fn wheel(metadata: &str) -> Option<Package> {
 /// # Errors
 /// The file cannot be written.
 pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> anyhow::Result<()> {
-    let created = i64::try_from(SOURCE_DATE_EPOCH)
-        .ok()
-        .and_then(|at| jiff::Timestamp::from_second(at).ok());
+    let created = i64::try_from(SOURCE_DATE_EPOCH).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
     let id = |index: usize| format!("SPDXRef-Package-{index}");
     let listed = packages.iter().enumerate().map(|(index, package)| {
         json!({
@@ -136,14 +116,8 @@ mod tests {
             deb(stanza).map(|found| found.purl),
             Some("pkg:deb/debian/libc6@2%3A2.36%2Bdeb12?arch=amd64".into())
         );
-        assert_eq!(
-            deb(&stanza.replace("install ok installed", "deinstall ok config-files")),
-            None
-        );
+        assert_eq!(deb(&stanza.replace("install ok installed", "deinstall ok config-files")), None);
         let metadata = "Metadata-Version: 2.1\nName: Flask\nVersion: 3.1.0\n\nName: not a field\n";
-        assert_eq!(
-            wheel(metadata).map(|found| found.purl),
-            Some("pkg:pypi/flask@3.1.0".into())
-        );
+        assert_eq!(wheel(metadata).map(|found| found.purl), Some("pkg:pypi/flask@3.1.0".into()));
     }
 }

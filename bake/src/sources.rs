@@ -78,21 +78,15 @@ pub fn list(app: &Path, part: &Path, built: Option<&Path>) -> anyhow::Result<Vec
         };
         let kind = match entry.file_type() {
             Some(kind) if kind.is_file() => {
-                let mode = entry
-                    .metadata()
-                    .with_context(|| format!("failed to stat {}", entry.path().display()))?;
-                Kind::File {
-                    executable: mode.permissions().mode() & 0o100 != 0,
-                }
+                let mode =
+                    entry.metadata().with_context(|| format!("failed to stat {}", entry.path().display()))?;
+                Kind::File { executable: mode.permissions().mode() & 0o100 != 0 }
             }
             Some(kind) if kind.is_symlink() => Kind::Link(fs::read_link(entry.path())?),
             _ => continue,
         };
         if path.extension().is_none_or(|extension| extension != "pyc") {
-            sources.push(Source {
-                path: path.to_owned(),
-                kind,
-            });
+            sources.push(Source { path: path.to_owned(), kind });
         }
     }
     sources.sort_by(|left, right| left.path.cmp(&right.path));
@@ -109,10 +103,7 @@ pub fn everything(root: &Path) -> anyhow::Result<Vec<Source>> {
         let entry = entry.with_context(|| format!("failed to list {}", root.display()))?;
         if entry.file_type().is_file() {
             let path = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
-            sources.push(Source {
-                path,
-                kind: Kind::File { executable: false },
-            });
+            sources.push(Source { path, kind: Kind::File { executable: false } });
         }
     }
     Ok(sources)
@@ -222,10 +213,7 @@ mod tests {
         let app = app();
         let names = |part: &str, built: Option<&str>| -> Vec<String> {
             let sources = list(app.path(), Path::new(part), built.map(Path::new)).expect("it lists");
-            sources
-                .iter()
-                .map(|source| source.path.display().to_string())
-                .collect()
+            sources.iter().map(|source| source.path.display().to_string()).collect()
         };
         assert_eq!(names("backend", None), [".env.example", "shop.py"]);
         assert_eq!(names("frontend", Some("dist")), ["src/main.ts"]);
@@ -236,11 +224,7 @@ mod tests {
         let app = app();
         let root = app.path().join("backend");
         let now = || {
-            hash(
-                &root,
-                &list(app.path(), Path::new("backend"), None).expect("it lists"),
-            )
-            .expect("it hashes")
+            hash(&root, &list(app.path(), Path::new("backend"), None).expect("it lists")).expect("it hashes")
         };
         let first = now();
         fs::write(root.join("shop.py"), "app = 1\n").expect("the file is touched");

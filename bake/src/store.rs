@@ -36,9 +36,9 @@ pub struct Found {
 impl Store {
     /// The store of the app in `dir`.
     pub fn of(dir: &Path) -> Self {
-        Self {
-            home: dir.join(".kiln"),
-        }
+        // Receipts name absolute paths: the next step of a pipeline may run in another folder.
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        Self { home: dir.join(".kiln") }
     }
 
     /// Where an image is, or will be.
@@ -53,11 +53,7 @@ impl Store {
 
     /// Removes what killed bakes left: folders whose lock nobody holds.
     pub fn remove_dead_buildings(&self) {
-        for entry in fs::read_dir(self.home.join("images"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in fs::read_dir(self.home.join("images")).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some(digest) = name.strip_prefix(BUILDING) else {
                 continue;
@@ -102,16 +98,12 @@ impl Store {
 
     /// Every finished image, the one that was asked for last at the end.
     pub fn all(&self) -> Vec<Receipt> {
-        let entries = fs::read_dir(self.home.join("images"))
-            .into_iter()
-            .flatten()
-            .flatten();
+        let entries = fs::read_dir(self.home.join("images")).into_iter().flatten().flatten();
         let mut found: Vec<_> = entries
             .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
             .filter_map(|entry| {
-                let used = fs::metadata(entry.path().join("receipt.json"))
-                    .and_then(|file| file.modified())
-                    .ok()?;
+                let used =
+                    fs::metadata(entry.path().join("receipt.json")).and_then(|file| file.modified()).ok()?;
                 Some((used, read_receipt(&entry.path()).ok()?))
             })
             .collect();
@@ -124,10 +116,7 @@ impl Store {
         let receipt = self.image_dir(digest).join("receipt.json");
         let now = fs::FileTimes::new().set_modified(std::time::SystemTime::now());
         // A store that cannot be written still has its images in the order of their making.
-        let _ = fs::File::options()
-            .append(true)
-            .open(receipt)
-            .and_then(|file| file.set_times(now));
+        let _ = fs::File::options().append(true).open(receipt).and_then(|file| file.set_times(now));
     }
 
     /// What `[IMAGE]` means: nothing (the latest), a path to an image's folder or its `root.tar`, or a digest's first digits.
@@ -150,10 +139,7 @@ impl Store {
             });
         }
         if path.is_file() {
-            let dir = path
-                .parent()
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return Ok(Found {
                 receipt: read_receipt(dir).ok(),
                 root_tar: path.to_owned(),
@@ -161,11 +147,8 @@ impl Store {
             });
         }
         let digits = image.len() >= PREFIX_MIN && image.chars().all(|char| char.is_ascii_hexdigit());
-        let matching: Vec<_> = self
-            .all()
-            .into_iter()
-            .filter(|receipt| digits && receipt.digest.starts_with(image))
-            .collect();
+        let matching: Vec<_> =
+            self.all().into_iter().filter(|receipt| digits && receipt.digest.starts_with(image)).collect();
         match matching.as_slice() {
             [one] => self.found(&one.digest),
             [] => Err(Failure::Usage(format!(
@@ -179,11 +162,7 @@ impl Store {
 
     fn found(&self, digest: &str) -> anyhow::Result<Found> {
         let dir = self.image_dir(digest);
-        Ok(Found {
-            receipt: Some(read_receipt(&dir)?),
-            root_tar: dir.join("root.tar"),
-            dir,
-        })
+        Ok(Found { receipt: Some(read_receipt(&dir)?), root_tar: dir.join("root.tar"), dir })
     }
 }
 

@@ -70,12 +70,8 @@ impl View {
     pub fn new(manifest: &Manifest, releases: &[String]) -> Self {
         let services = manifest.services.iter().zip(releases);
         Self {
-            image: ImageView {
-                name: manifest.image.name.clone(),
-            },
-            services: services
-                .map(|(service, release)| ServiceView::new(service, release))
-                .collect(),
+            image: ImageView { name: manifest.image.name.clone() },
+            services: services.map(|(service, release)| ServiceView::new(service, release)).collect(),
         }
     }
 }
@@ -89,10 +85,7 @@ impl ServiceView {
             user: user(service),
             has_backend: service.backend.is_some(),
             has_frontend: service.frontend.is_some(),
-            wsgi: service
-                .backend
-                .as_ref()
-                .map_or(String::new(), |backend| backend.wsgi.clone()),
+            wsgi: service.backend.as_ref().map_or(String::new(), |backend| backend.wsgi.clone()),
             health: service.health.clone().unwrap_or_else(|| "/".to_owned()),
             release: release.to_owned(),
         }
@@ -118,30 +111,16 @@ pub fn image(view: &View) -> anyhow::Result<Vec<Rendered>> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     let mut rendered = Vec::new();
     for (path, content) in files(&IMAGE) {
-        let name = path
-            .to_str()
-            .with_context(|| format!("template {} has no UTF-8 name", path.display()))?;
-        let scopes: Vec<Option<&ServiceView>> = if name.contains(PER_SERVICE) {
-            view.services.iter().map(Some).collect()
-        } else {
-            vec![None]
-        };
+        let name = path.to_str().with_context(|| format!("template {} has no UTF-8 name", path.display()))?;
+        let scopes: Vec<Option<&ServiceView>> =
+            if name.contains(PER_SERVICE) { view.services.iter().map(Some).collect() } else { vec![None] };
         for service in scopes {
-            let target = service.map_or(name.to_owned(), |service| {
-                name.replace(PER_SERVICE, &service.name)
-            });
+            let target = service.map_or(name.to_owned(), |service| name.replace(PER_SERVICE, &service.name));
             let (target, content) = match target.strip_suffix(".j2") {
-                Some(target) => (
-                    target.to_owned(),
-                    render(&environment, name, content, view, service)?,
-                ),
+                Some(target) => (target.to_owned(), render(&environment, name, content, view, service)?),
                 None => (target, content.to_vec()),
             };
-            rendered.push(Rendered {
-                mode: mode(&target),
-                path: PathBuf::from(target),
-                content,
-            });
+            rendered.push(Rendered { mode: mode(&target), path: PathBuf::from(target), content });
         }
     }
     rendered.sort_by(|left, right| left.path.cmp(&right.path));
@@ -156,34 +135,20 @@ fn render(
     service: Option<&ServiceView>,
 ) -> anyhow::Result<Vec<u8>> {
     let source = std::str::from_utf8(content).with_context(|| format!("template {name} is not UTF-8"))?;
-    let scope = Value::from(Serde(Scope {
-        image: &view.image,
-        services: &view.services,
-        service,
-    }));
+    let scope = Value::from(Serde(Scope { image: &view.image, services: &view.services, service }));
     let text = environment.render_named_str(name, source, scope);
-    Ok(text
-        .with_context(|| format!("failed to render template {name}"))?
-        .into_bytes())
+    Ok(text.with_context(|| format!("failed to render template {name}"))?.into_bytes())
 }
 
 fn mode(path: &str) -> u32 {
-    if path.starts_with("usr/lib/kiln/") || path.starts_with("usr/bin/") {
-        0o755
-    } else {
-        0o644
-    }
+    if path.starts_with("usr/lib/kiln/") || path.starts_with("usr/bin/") { 0o755 } else { 0o644 }
 }
 
 /// The starter app, its manifest naming image and service `name`.
 pub fn starter(name: &str) -> Vec<Rendered> {
     let mut files: Vec<Rendered> = files(&APP)
         .into_iter()
-        .map(|(path, content)| Rendered {
-            path: path.to_owned(),
-            mode: 0o644,
-            content: content.to_vec(),
-        })
+        .map(|(path, content)| Rendered { path: path.to_owned(), mode: 0o644, content: content.to_vec() })
         .collect();
     for file in &mut files {
         if file.path == Path::new(crate::manifest::FILE) {
@@ -197,12 +162,8 @@ pub fn starter(name: &str) -> Vec<Rendered> {
 
 /// `name = "shop"` with another name; a comment after it keeps its column where it can.
 fn named(line: &str, name: &str) -> String {
-    let is_name = line
-        .strip_prefix("name")
-        .is_some_and(|rest| rest.trim_start().starts_with('='));
-    let value = line
-        .find('"')
-        .and_then(|start| Some((start, start + 1 + line[start + 1..].find('"')?)));
+    let is_name = line.strip_prefix("name").is_some_and(|rest| rest.trim_start().starts_with('='));
+    let value = line.find('"').and_then(|start| Some((start, start + 1 + line[start + 1..].find('"')?)));
     match value {
         Some((start, end)) if is_name => format!("{}\"{name}\"{}", &line[..start], &line[end + 1..]),
         _ => line.to_owned(),
@@ -242,32 +203,17 @@ frontend = "movies"
 
     fn view(text: &str) -> View {
         let (manifest, _) = Manifest::parse(text, Path::new("/app")).expect("the manifest is valid");
-        let releases: Vec<String> = manifest
-            .services
-            .iter()
-            .map(|_| "0123456789ab".to_owned())
-            .collect();
+        let releases: Vec<String> = manifest.services.iter().map(|_| "0123456789ab".to_owned()).collect();
         View::new(&manifest, &releases)
     }
 
     #[test]
     fn every_template_renders_for_one_and_for_two_services() {
-        let one = TWO
-            .split("[[service]]\nname = \"movies\"")
-            .next()
-            .expect("a first part");
+        let one = TWO.split("[[service]]\nname = \"movies\"").next().expect("a first part");
         for text in [one, TWO] {
             let files = image(&view(text)).expect("every template renders");
-            assert!(
-                files
-                    .iter()
-                    .all(|file| !file.path.to_string_lossy().ends_with(".j2"))
-            );
-            assert!(
-                files
-                    .iter()
-                    .all(|file| !file.path.to_string_lossy().contains(PER_SERVICE))
-            );
+            assert!(files.iter().all(|file| !file.path.to_string_lossy().ends_with(".j2")));
+            assert!(files.iter().all(|file| !file.path.to_string_lossy().contains(PER_SERVICE)));
             let mut paths: Vec<_> = files.iter().map(|file| &file.path).collect();
             paths.dedup();
             assert_eq!(paths.len(), files.len(), "no two templates write one file");
@@ -276,10 +222,7 @@ frontend = "movies"
 
     #[test]
     fn the_starter_takes_another_name_in_its_manifest_alone() {
-        assert_eq!(
-            named("name = \"shop\"   # user app-shop", "till"),
-            "name = \"till\"   # user app-shop"
-        );
+        assert_eq!(named("name = \"shop\"   # user app-shop", "till"), "name = \"till\"   # user app-shop");
         assert_eq!(named("wsgi = \"shop:app\"", "till"), "wsgi = \"shop:app\"");
     }
 }

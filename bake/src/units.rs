@@ -15,15 +15,10 @@ const FOLDERS: [&str; 2] = ["usr/lib/systemd/system", "etc/systemd/system"];
 pub fn wanted(manifest: &Manifest, files: &[Rendered]) -> Vec<String> {
     let mut names = vec!["nginx.service".to_owned()];
     for file in files {
-        let in_place = file
-            .path
-            .parent()
-            .is_some_and(|parent| FOLDERS.iter().any(|folder| parent == Path::new(folder)));
-        let installs = || {
-            String::from_utf8_lossy(&file.content)
-                .lines()
-                .any(|line| line.trim() == "[Install]")
-        };
+        let in_place =
+            file.path.parent().is_some_and(|parent| FOLDERS.iter().any(|folder| parent == Path::new(folder)));
+        let installs =
+            || String::from_utf8_lossy(&file.content).lines().any(|line| line.trim() == "[Install]");
         let Some(name) = file.path.file_name().map(|name| name.to_string_lossy()) else {
             continue;
         };
@@ -33,10 +28,7 @@ pub fn wanted(manifest: &Manifest, files: &[Rendered]) -> Vec<String> {
         match name.split_once("@.") {
             None => names.push(name.into_owned()),
             Some((unit, kind)) => {
-                let backends = manifest
-                    .services
-                    .iter()
-                    .filter(|service| service.backend.is_some());
+                let backends = manifest.services.iter().filter(|service| service.backend.is_some());
                 names.extend(backends.map(|service| format!("{unit}@{}.{kind}", service.name)));
             }
         }
@@ -53,8 +45,6 @@ pub fn wanted(manifest: &Manifest, files: &[Rendered]) -> Vec<String> {
 pub fn enable(bench: &Bench, root: &Path, units: &[String]) -> anyhow::Result<()> {
     let mut command = vec!["systemctl", "--quiet", "enable"];
     command.extend(units.iter().map(String::as_str));
-    Sandbox::root(root)
-        .run(bench, &command)
-        .context("failed to enable units")?;
+    Sandbox::root(root).run(bench, &command).context("failed to enable units")?;
     Ok(())
 }

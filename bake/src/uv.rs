@@ -51,17 +51,7 @@ pub fn ensure(bench: &Bench, root: &Path) -> anyhow::Result<PathBuf> {
         Sandbox::root_read_only(root)
             .network(root)
             .bind(dir, inside)
-            .run(
-                bench,
-                &[
-                    "python3",
-                    "/tmp/uv/fetch_uv.py",
-                    &index,
-                    wheel,
-                    sha256,
-                    "/tmp/uv/uv",
-                ],
-            )
+            .run(bench, &["python3", "/tmp/uv/fetch_uv.py", &index, wheel, sha256, "/tmp/uv/uv"])
             .context("failed to fetch uv")?;
         fs::remove_file(script).context("failed to remove a script")?;
         fs::set_permissions(dir.join("uv"), fs::Permissions::from_mode(0o755))

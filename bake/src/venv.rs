@@ -18,22 +18,14 @@ pub fn lock_hash(image: &Image, lock: &[u8]) -> String {
 
 /// `/srv/<service>/venvs/<lock hash>`: scripts in a venv hold its path, so it is made where it will be.
 pub fn place(service: &Service, lock_hash: &str) -> PathBuf {
-    Path::new("/srv")
-        .join(&service.name)
-        .join("venvs")
-        .join(lock_hash)
+    Path::new("/srv").join(&service.name).join("venvs").join(lock_hash)
 }
 
 /// Whether a venv of that lock file is in the cache, for whichever Python of the base.
 pub fn is_cached(cache: &Path, service: &Service, lock_hash: &str) -> bool {
     let start = format!("{}-{lock_hash}-py", service.name);
-    let entries = std::fs::read_dir(cache.join("venvs"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .into_iter()
-        .any(|entry| entry.file_name().to_string_lossy().starts_with(&start))
+    let entries = std::fs::read_dir(cache.join("venvs")).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(&start))
 }
 
 /// The venv as a folder of the host's cache. `root` has the python3 that will run it.
@@ -49,14 +41,7 @@ pub fn build(
     lock_hash: &str,
 ) -> anyhow::Result<(PathBuf, Outcome)> {
     let version = Sandbox::root_read_only(root)
-        .run(
-            bench,
-            &[
-                "python3",
-                "-c",
-                "import platform; print(platform.python_version())",
-            ],
-        )
+        .run(bench, &["python3", "-c", "import platform; print(platform.python_version())"])
         .context("failed to run the root's python3")?
         .pop()
         .unwrap_or_default();
@@ -88,29 +73,12 @@ pub fn build(
             let python = python.to_string_lossy();
             sandbox.run(
                 bench,
-                &[
-                    "/tmp/bin/uv",
-                    "venv",
-                    "--python",
-                    "/usr/bin/python3",
-                    "--no-project",
-                    &place,
-                ],
+                &["/tmp/bin/uv", "venv", "--python", "/usr/bin/python3", "--no-project", &place],
             )?;
-            let install = [
-                "/tmp/bin/uv",
-                "pip",
-                "install",
-                "--python",
-                &python,
-                "--require-hashes",
-                "--only-binary",
-            ];
+            let install =
+                ["/tmp/bin/uv", "pip", "install", "--python", &python, "--require-hashes", "--only-binary"];
             let requirements = [":all:", "-r", "/tmp/requirements.txt"];
-            sandbox
-                .clone()
-                .network(root)
-                .run(bench, &[&install[..], &requirements[..]].concat())?;
+            sandbox.clone().network(root).run(bench, &[&install[..], &requirements[..]].concat())?;
             compile(bench, &sandbox, &python, &[&format!("{place}/lib")])
         })
         .with_context(|| format!("failed to make the venv of service '{}'", service.name))?;
@@ -123,18 +91,7 @@ pub fn build(
 /// # Errors
 /// A file cannot be compiled or written.
 pub fn compile(bench: &Bench, sandbox: &Sandbox, python: &str, paths: &[&str]) -> anyhow::Result<()> {
-    let command = [
-        python,
-        "-m",
-        "compileall",
-        "-q",
-        "-j",
-        "0",
-        "--invalidation-mode",
-        "unchecked-hash",
-    ];
-    sandbox
-        .run(bench, &[&command[..], paths].concat())
-        .context("failed to compile bytecode")?;
+    let command = [python, "-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash"];
+    sandbox.run(bench, &[&command[..], paths].concat()).context("failed to compile bytecode")?;
     Ok(())
 }

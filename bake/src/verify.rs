@@ -45,23 +45,11 @@ fn import(bench: &Bench, root: &Path, service: &Service, backend: &Backend) -> a
     let user = template::user(service);
     let (as_user, as_group) = (format!("--reuid={user}"), format!("--regid={user}"));
     let python = format!("{current}/venv/bin/python");
-    let command = [
-        "setpriv",
-        &as_user,
-        &as_group,
-        "--clear-groups",
-        &python,
-        "-c",
-        IMPORT,
-        &backend.wsgi,
-    ];
+    let command = ["setpriv", &as_user, &as_group, "--clear-groups", &python, "-c", IMPORT, &backend.wsgi];
     let sandbox = Sandbox::root(root).dir(Path::new(&format!("{current}/src")));
     let result = sandbox.run(bench, &command);
     result.with_context(|| {
-        format!(
-            "the wsgi app '{}' of service '{}' does not import",
-            backend.wsgi, service.name
-        )
+        format!("the wsgi app '{}' of service '{}' does not import", backend.wsgi, service.name)
     })?;
     Ok(())
 }

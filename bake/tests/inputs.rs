@@ -21,11 +21,7 @@ fn app() -> tempfile::TempDir {
     fs::create_dir(dir.path().join("backend")).expect("a folder is made");
     put(dir.path(), "kiln.toml", MANIFEST);
     put(dir.path(), "backend/shop.py", "app = 1\n");
-    put(
-        dir.path(),
-        "backend/requirements.txt",
-        "flask==3.1.0 --hash=sha256:aa\n",
-    );
+    put(dir.path(), "backend/requirements.txt", "flask==3.1.0 --hash=sha256:aa\n");
     put(dir.path(), "agent", "the agent's bytes");
     dir
 }
@@ -38,9 +34,7 @@ fn put(dir: &Path, path: &str, content: &str) {
 
 fn digest(dir: &Path, base: &str) -> String {
     let manifest = Manifest::load(dir).expect("the manifest is valid");
-    Inputs::collect(&manifest, &dir.join("agent"))
-        .expect("the inputs are collected")
-        .digest(base)
+    Inputs::collect(&manifest, &dir.join("agent")).expect("the inputs are collected").digest(base)
 }
 
 #[test]
@@ -48,18 +42,10 @@ fn every_input_changes_the_digest_and_nothing_else_does() {
     let changes: [(&str, &str, bool); 8] = [
         ("backend/shop.py", "app = 2\n", true),
         ("backend/new.py", "", true),
-        (
-            "backend/requirements.txt",
-            "flask==3.1.1 --hash=sha256:bb\n",
-            true,
-        ),
+        ("backend/requirements.txt", "flask==3.1.1 --hash=sha256:bb\n", true),
         ("agent", "another agent", true),
         ("kiln.toml", &MANIFEST.replace("\"/\"", "\"/till/\""), true),
-        (
-            "kiln.toml",
-            &MANIFEST.replace("[[service]]", "\n# a comment\n[[service]]"),
-            false,
-        ),
+        ("kiln.toml", &MANIFEST.replace("[[service]]", "\n# a comment\n[[service]]"), false),
         ("backend/tests/test_shop.py", "def test(): pass\n", false),
         ("README.md", "words", false),
     ];
@@ -71,11 +57,7 @@ fn every_input_changes_the_digest_and_nothing_else_does() {
     }
     let dir = app();
     assert_ne!(digest(dir.path(), "base"), digest(dir.path(), "another base"));
-    assert_eq!(
-        digest(dir.path(), "base"),
-        digest(app().path(), "base"),
-        "where the app lies does not count"
-    );
+    assert_eq!(digest(dir.path(), "base"), digest(app().path(), "base"), "where the app lies does not count");
 }
 
 #[test]

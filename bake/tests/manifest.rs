@@ -29,19 +29,13 @@ fn every_rule_names_the_place_the_value_and_the_way_out() {
     let service = |lines: &str| format!("{IMAGE}[[service]]\nname = \"shop\"\npath = \"/\"\n{lines}\n");
     let table: [(String, &str); 24] = [
         ("[image]\nname = \"shop\n".into(), "kiln.toml:2:"),
-        (
-            "[image]\nnam = \"shop\"\n".into(),
-            "kiln.toml:2:1: unknown field `nam`, expected one of `name`",
-        ),
+        ("[image]\nnam = \"shop\"\n".into(), "kiln.toml:2:1: unknown field `nam`, expected one of `name`"),
         (
             format!("{IMAGE}size = 2\n{SERVICE}"),
             "kiln.toml:3:8: invalid type: integer `2`, expected a string",
         ),
         (IMAGE.into(), "kiln.toml:2:8: image has no [[service]]: add one"),
-        (
-            format!("[image]\nname = \"Shop\"\n{SERVICE}"),
-            "kiln.toml:2:8: image name 'Shop' is not a name",
-        ),
+        (format!("[image]\nname = \"Shop\"\n{SERVICE}"), "kiln.toml:2:8: image name 'Shop' is not a name"),
         (
             format!("{IMAGE}base = \"arch\"\n{SERVICE}"),
             "kiln.toml:3:8: base 'arch' is not known: use 'debian-12'",
@@ -50,14 +44,8 @@ fn every_rule_names_the_place_the_value_and_the_way_out() {
             format!("{IMAGE}packages = [\"jq\", \"A b\"]\n{SERVICE}"),
             "kiln.toml:3:19: package 'A b' is not the name",
         ),
-        (
-            format!("{IMAGE}size = \"0GiB\"\n{SERVICE}"),
-            "kiln.toml:3:8: size '0GiB'",
-        ),
-        (
-            format!("{IMAGE}{SERVICE}{SERVICE}"),
-            "kiln.toml:8:8: service name 'shop' is used twice",
-        ),
+        (format!("{IMAGE}size = \"0GiB\"\n{SERVICE}"), "kiln.toml:3:8: size '0GiB'"),
+        (format!("{IMAGE}{SERVICE}{SERVICE}"), "kiln.toml:8:8: service name 'shop' is used twice"),
         (
             service("").replace("\"shop\"\npath", "\"a-name-of-more-than-28-letters\"\npath"),
             "kiln.toml:4:8: service name",
@@ -74,26 +62,17 @@ fn every_rule_names_the_place_the_value_and_the_way_out() {
             service("frontend = \"web\"").replace("\"/\"", "\"/api/\""),
             "kiln.toml:5:8: service path '/api/' uses 'api'",
         ),
-        (
-            service(""),
-            "kiln.toml:4:8: service 'shop' has neither 'backend' nor 'frontend'",
-        ),
+        (service(""), "kiln.toml:4:8: service 'shop' has neither 'backend' nor 'frontend'"),
         (
             service("backend = \"api\""),
             "kiln.toml:6:11: 'backend' is given without 'wsgi': add wsgi = \"module:app\"",
         ),
-        (
-            service("wsgi = \"shop:app\""),
-            "kiln.toml:6:8: 'wsgi' is given without 'backend'",
-        ),
+        (service("wsgi = \"shop:app\""), "kiln.toml:6:8: 'wsgi' is given without 'backend'"),
         (
             service("backend = \"api\"\nwsgi = \"shop.app\""),
             "kiln.toml:7:8: wsgi 'shop.app' is not 'module:callable'",
         ),
-        (
-            service("backend = \"api\"\nwsgi = \"shop:app(1)\""),
-            "kiln.toml:7:8: wsgi 'shop:app(1)'",
-        ),
+        (service("backend = \"api\"\nwsgi = \"shop:app(1)\""), "kiln.toml:7:8: wsgi 'shop:app(1)'"),
         (
             service("backend = \"../api\"\nwsgi = \"shop:app\""),
             "kiln.toml:6:11: backend '../api' must be a folder under",
@@ -121,14 +100,8 @@ fn every_rule_names_the_place_the_value_and_the_way_out() {
     ];
     for (text, expected) in table {
         let found = complaint(&text);
-        assert!(
-            found.starts_with(expected),
-            "expected {expected}\nfound    {found}\nin\n{text}"
-        );
-        assert!(
-            found.contains(" | ") && found.ends_with('^'),
-            "there is a caret: {found}"
-        );
+        assert!(found.starts_with(expected), "expected {expected}\nfound    {found}\nin\n{text}");
+        assert!(found.contains(" | ") && found.ends_with('^'), "there is a caret: {found}");
     }
 }
 
@@ -137,10 +110,8 @@ fn all_complaints_come_at_once_in_the_order_of_the_text() {
     let text =
         format!("{IMAGE}base = \"arch\"\nsize = \"2TB\"\n[[service]]\nname = \"shop\"\npath = \"x\"\n");
     let found = complaint(&text);
-    let places: Vec<_> = found
-        .lines()
-        .filter_map(|line| line.strip_prefix("kiln.toml:")?.split(": ").next())
-        .collect();
+    let places: Vec<_> =
+        found.lines().filter_map(|line| line.strip_prefix("kiln.toml:")?.split(": ").next()).collect();
     assert_eq!(places, ["3:8", "4:8", "6:8", "7:8"], "{found}");
 }
 
@@ -148,13 +119,7 @@ fn all_complaints_come_at_once_in_the_order_of_the_text() {
 fn defaults_fill_what_a_dozen_lines_leave_out() {
     let (manifest, _) =
         Manifest::parse(&format!("{IMAGE}{SERVICE}"), Path::new("/app")).expect("it is valid");
-    assert_eq!(
-        (manifest.image.base.as_str(), manifest.image.size_gib),
-        ("debian-12", 2)
-    );
+    assert_eq!((manifest.image.base.as_str(), manifest.image.size_gib), ("debian-12", 2));
     let frontend = manifest.services[0].frontend.as_ref().expect("a frontend");
-    assert_eq!(
-        (frontend.build.as_str(), frontend.dist.as_path()),
-        ("npm run build", Path::new("dist"))
-    );
+    assert_eq!((frontend.build.as_str(), frontend.dist.as_path()), ("npm run build", Path::new("dist")));
 }

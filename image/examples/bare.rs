@@ -35,27 +35,14 @@ fn main() -> anyhow::Result<()> {
     let overlay = Overlay::mount(&base.tree(), &upper, &work, &merged)?;
     if let Some(text) = args.next() {
         std::fs::create_dir_all(overlay.merged().join("etc/kiln"))?;
-        std::fs::write(
-            overlay.merged().join("etc/kiln/image.json"),
-            text.as_os_str().as_encoded_bytes(),
-        )?;
+        std::fs::write(overlay.merged().join("etc/kiln/image.json"), text.as_os_str().as_encoded_bytes())?;
     }
     overlay.unmount()?;
 
     let root_tar = out.join("root.tar");
     let tree = tree::write_root_tar(&base.tar(), &upper, &root_tar, ids::SOURCE_DATE_EPOCH, &lines)?;
-    let disk = disk::write(
-        &tools,
-        &root_tar,
-        Path::new(&out.join("disk.raw")),
-        &DiskSpec::gib(2),
-        &lines,
-    )?;
+    let disk = disk::write(&tools, &root_tar, Path::new(&out.join("disk.raw")), &DiskSpec::gib(2), &lines)?;
     lines.message("done");
-    println!(
-        "{}\n{}",
-        serde_json::to_string_pretty(&tree)?,
-        serde_json::to_string_pretty(&disk)?
-    );
+    println!("{}\n{}", serde_json::to_string_pretty(&tree)?, serde_json::to_string_pretty(&disk)?);
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::{debian, host, lock, recipe, space};
 pub use crate::recipe::BaseSpec;
 
 /// Another bake's base takes one to three minutes; past this its mirror is stuck.
-const WAIT: Duration = Duration::from_secs(20 * 60);
+const WAIT: Duration = Duration::from_mins(20);
 /// While it is built: mmdebstrap's root, the tar and the unpacked tree (about 370 MB each), and packages.
 const ROOM: u64 = 2 << 30;
 
@@ -87,10 +87,7 @@ impl Base {
         remove(&part)?;
         built?;
         Self::cached(cache, spec).ok_or_else(|| {
-            Error::Invalid(format!(
-                "the base in '{}' has no readable meta.json",
-                home.display()
-            ))
+            Error::Invalid(format!("the base in '{}' has no readable meta.json", home.display()))
         })
     }
 
@@ -128,18 +125,8 @@ fn build(part: &Path, spec: &BaseSpec, progress: &dyn Progress) -> Result<()> {
     let (tar_sha256, tar_size) = measure(&tar, progress)?;
     progress.message("unpacking the base");
     let mut unpack = host::bound("tar")?;
-    unpack.args([
-        "--extract",
-        "--preserve-permissions",
-        "--same-owner",
-        "--numeric-owner",
-        "--xattrs",
-    ]);
-    unpack
-        .args(["--xattrs-include=*", "--file"])
-        .arg(&tar)
-        .arg("--directory")
-        .arg(&tree);
+    unpack.args(["--extract", "--preserve-permissions", "--same-owner", "--numeric-owner", "--xattrs"]);
+    unpack.args(["--xattrs-include=*", "--file"]).arg(&tar).arg("--directory").arg(&tree);
     host::run(&mut unpack, "tar", |line| progress.line(line))?;
 
     let packages = packages(&tree.join("var/lib/dpkg/status"))?;
@@ -152,9 +139,7 @@ fn build(part: &Path, spec: &BaseSpec, progress: &dyn Progress) -> Result<()> {
         packages,
     };
     let path = part.join("meta.json");
-    let text = serde_json::to_vec_pretty(&meta)
-        .map_err(io::Error::from)
-        .at("write", &path)?;
+    let text = serde_json::to_vec_pretty(&meta).map_err(io::Error::from).at("write", &path)?;
     fs::write(&path, text).at("write", &path)?;
     fs::remove_file(&script).at("remove", &script)?;
     remove(&files)?;
@@ -170,12 +155,7 @@ fn bootstrap(
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut command = debian::mmdebstrap("minbase", &spec.packages, spec.epoch, scratch)?;
-    for path in [
-        "/usr/share/man/*",
-        "/usr/share/doc/*",
-        "/usr/share/locale/*",
-        "/usr/share/info/*",
-    ] {
+    for path in ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*"] {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
     // Licences travel with the software.
@@ -186,10 +166,7 @@ fn bootstrap(
     // The script does both. The former would write "uninitialized" to machine-id, which is a first boot; what
     // the latter leaves depends on whether apt's own user can reach the cache directory.
     command.args(["--skip=cleanup/reproducible", "--skip=cleanup/apt"]);
-    command
-        .args(["--format=tar", &spec.suite])
-        .arg(tar)
-        .args(spec.mirror.sources(&spec.suite));
+    command.args(["--format=tar", &spec.suite]).arg(tar).args(spec.mirror.sources(&spec.suite));
     debian::run(&mut command, &spec.mirror, progress)
 }
 
@@ -234,9 +211,6 @@ mod tests {
         )
         .expect("a status file");
         let packages = packages(&status).expect("a readable status file");
-        assert_eq!(
-            packages,
-            BTreeMap::from([("a".into(), "1:2-3".into()), ("b".into(), "4".into())])
-        );
+        assert_eq!(packages, BTreeMap::from([("a".into(), "1:2-3".into()), ("b".into(), "4".into())]));
     }
 }

@@ -44,10 +44,7 @@ impl Mirror {
 /// system with room for the root.
 pub(crate) fn mmdebstrap(variant: &str, packages: &[String], epoch: u64, scratch: &Path) -> Result<Command> {
     if !Path::new(KEYRING).is_file() {
-        return Err(Error::MissingTool {
-            program: KEYRING.to_owned(),
-            package: "debian-archive-keyring",
-        });
+        return Err(Error::MissingTool { program: KEYRING.to_owned(), package: "debian-archive-keyring" });
     }
     let mut command = host::confined("mmdebstrap")?;
     command.env("SOURCE_DATE_EPOCH", epoch.to_string());
@@ -57,9 +54,7 @@ pub(crate) fn mmdebstrap(variant: &str, packages: &[String], epoch: u64, scratch
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive");
     command.args(["--verbose", "--mode=root", "--architectures=amd64"]);
-    command
-        .arg(format!("--variant={variant}"))
-        .arg(format!("--keyring={KEYRING}"));
+    command.arg(format!("--variant={variant}")).arg(format!("--keyring={KEYRING}"));
     command.arg(format!("--include={}", packages.join(",")));
     Ok(command)
 }
@@ -100,9 +95,7 @@ impl Stage {
     fn read(&mut self, line: &str) -> Option<Seen> {
         if let Some(text) = line.strip_prefix("I: ") {
             self.done = 0;
-            return text
-                .strip_suffix("...")
-                .map(|text| Seen::Message(text.to_owned()));
+            return text.strip_suffix("...").map(|text| Seen::Message(text.to_owned()));
         }
         if let Some((_, rest)) = line.split_once(" upgraded, ")
             && let Some((count, _)) = rest.split_once(" newly installed")
@@ -114,69 +107,38 @@ impl Stage {
         if line.starts_with("Get:") || line.starts_with("Setting up ") {
             self.done += 1;
             // apt's own index files are fetched before any total is known.
-            return Some(Seen::Position(
-                self.done,
-                self.total.filter(|total| *total >= self.done),
-            ));
+            return Some(Seen::Position(self.done, self.total.filter(|total| *total >= self.done)));
         }
         None
     }
 }
 
 fn is_error(line: &str) -> bool {
-    ["E: ", "Err:", "dpkg: error", "tar: "]
-        .iter()
-        .any(|start| line.starts_with(start))
+    ["E: ", "Err:", "dpkg: error", "tar: "].iter().any(|start| line.starts_with(start))
         || line.contains("No space left on device")
 }
 
 fn classify(error: Error, errors: &[String], mirror: &Mirror) -> Error {
-    let Error::Tool {
-        program,
-        status,
-        tail,
-    } = error
-    else {
+    let Error::Tool { program, status, tail } = error else {
         return error;
     };
     let has = |needle: &str| errors.iter().find(|line| line.contains(needle));
     if let Some(line) = has("Unable to locate package").or_else(|| has("has no installation candidate")) {
         let line = line.trim_start_matches("E: ");
-        return Error::Invalid(format!(
-            "cannot install what {} does not have: {line}",
-            mirror.debian
-        ));
+        return Error::Invalid(format!("cannot install what {} does not have: {line}", mirror.debian));
     }
     if has("No space left on device").is_some() {
-        return Error::Tool {
-            program,
-            status,
-            tail: format!("no space left on device\n{tail}"),
-        };
+        return Error::Tool { program, status, tail: format!("no space left on device\n{tail}") };
     }
-    let fetch = [
-        "Failed to fetch",
-        "Could not resolve",
-        "Could not connect",
-        "apt-get update",
-        "Release",
-    ];
+    let fetch = ["Failed to fetch", "Could not resolve", "Could not connect", "apt-get update", "Release"];
     if let Some(line) = fetch.iter().find_map(|needle| has(needle)) {
         return Error::Mirror {
             mirror: mirror.debian.clone(),
             detail: line.trim_start_matches("E: ").to_owned(),
         };
     }
-    let tail = if errors.is_empty() {
-        tail
-    } else {
-        errors.join("\n")
-    };
-    Error::Tool {
-        program,
-        status,
-        tail,
-    }
+    let tail = if errors.is_empty() { tail } else { errors.join("\n") };
+    Error::Tool { program, status, tail }
 }
 
 #[cfg(test)]
@@ -206,11 +168,7 @@ mod tests {
 
     #[test]
     fn failures_are_told_apart_by_what_apt_said() {
-        let tool = || Error::Tool {
-            program: "mmdebstrap".into(),
-            status: "1".into(),
-            tail: "tail".into(),
-        };
+        let tool = || Error::Tool { program: "mmdebstrap".into(), status: "1".into(), tail: "tail".into() };
         let mirror = Mirror::default();
         let table = [
             ("E: Unable to locate package nosuch", "cannot install what"),
@@ -218,14 +176,8 @@ mod tests {
                 "E: Failed to fetch http://x/InRelease  Could not connect to x",
                 "failed to fetch packages from",
             ),
-            (
-                "tar: ./x: Cannot write: No space left on device",
-                "'mmdebstrap' failed (1): no space left",
-            ),
-            (
-                "E: Sub-process returned an error code",
-                "'mmdebstrap' failed (1): E: Sub-process",
-            ),
+            ("tar: ./x: Cannot write: No space left on device", "'mmdebstrap' failed (1): no space left"),
+            ("E: Sub-process returned an error code", "'mmdebstrap' failed (1): E: Sub-process"),
         ];
         for (line, start) in table {
             let text = classify(tool(), &[line.to_owned()], &mirror).to_string();

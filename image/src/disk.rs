@@ -32,10 +32,7 @@ pub struct DiskSpec {
 impl DiskSpec {
     /// A disk of so many GiB.
     pub fn gib(count: u64) -> Self {
-        Self {
-            size: count * GIB,
-            epoch: ids::SOURCE_DATE_EPOCH,
-        }
+        Self { size: count * GIB, epoch: ids::SOURCE_DATE_EPOCH }
     }
 }
 
@@ -74,10 +71,7 @@ pub fn write(
             spec.size.next_multiple_of(GIB).max(GIB)
         )));
     }
-    let home = out
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let home = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let content = fs::metadata(root_tar).at("look at", root_tar)?.len();
     space::require(home, "disk.raw", content + OVERHEAD)?;
 
@@ -91,10 +85,8 @@ pub fn write(
     ext4::check(tools, pending.path(), progress)?;
 
     progress.message("writing the boot code");
-    let scratch = tempfile::Builder::new()
-        .prefix("kiln-grub.")
-        .tempdir()
-        .at("create a directory for", out)?;
+    let scratch =
+        tempfile::Builder::new().prefix("kiln-grub.").tempdir().at("create a directory for", out)?;
     let boot = Boot::build(tools, scratch.path(), spec.epoch, progress)?;
     let mut table = gpt::table(spec.size);
     boot.merge(&mut table.head[..512]);
@@ -115,16 +107,6 @@ pub fn write(
     .at("read", pending.path())?;
     let allocated = file.metadata().at("look at", pending.path())?.blocks() * 512;
     pending.finish()?;
-    let extent::Reading {
-        blocks_total,
-        blocks_nonzero,
-        sha256,
-    } = reading;
-    Ok(DiskReport {
-        size: spec.size,
-        allocated,
-        blocks_total,
-        blocks_nonzero,
-        sha256,
-    })
+    let extent::Reading { blocks_total, blocks_nonzero, sha256 } = reading;
+    Ok(DiskReport { size: spec.size, allocated, blocks_total, blocks_nonzero, sha256 })
 }

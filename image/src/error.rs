@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Sizes are told in it: a person compares them with what `df -m` prints.
+const MIB: u64 = 1 << 20;
+
 /// A failure of the image pipeline.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,8 +31,8 @@ pub enum Error {
     },
     /// The disk step or an unpack would not fit; nothing was written.
     #[error(
-        "cannot write {what} in '{}': it needs {needed} bytes and {available} are free; free {} or use another cache directory",
-        path.display(), needed - available
+        "not enough space for {what} in '{}': it needs {} MiB and {} MiB are free; free {} MiB there",
+        path.display(), needed.div_ceil(MIB), available / MIB, (needed - available).div_ceil(MIB)
     )]
     NoSpace {
         /// What was to be written.
@@ -91,10 +94,6 @@ pub(crate) trait At<T> {
 
 impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
     fn at(self, doing: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io {
-            doing,
-            path: path.to_owned(),
-            source: source.into(),
-        })
+        self.map_err(|source| Error::Io { doing, path: path.to_owned(), source: source.into() })
     }
 }

@@ -45,10 +45,7 @@ mod tests {
         let fs = FileSystem::new(Cursor::new(first), FsOptions::new()).expect("a readable file system");
         assert_eq!(fs.fat_type(), FatType::Fat32);
         let mut read = Vec::new();
-        let mut file = fs
-            .root_dir()
-            .open_file("EFI/BOOT/BOOTX64.EFI")
-            .expect("the boot file");
+        let mut file = fs.root_dir().open_file("EFI/BOOT/BOOTX64.EFI").expect("the boot file");
         file.read_to_end(&mut read).expect("its bytes");
         assert!(read == content);
     }

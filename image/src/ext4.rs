@@ -34,17 +34,11 @@ pub(crate) fn write(
         "-O",
         "^metadata_csum_seed,^orphan_file",
     ]);
-    command
-        .args(["-U", ids::ROOT_UUID, "-L", ids::ROOT_LABEL, "-E"])
-        .arg(format!(
-            "offset={OFFSET},nodiscard,lazy_itable_init=0,root_owner=0:0,hash_seed={}",
-            ids::ROOT_HASH_SEED
-        ));
-    command
-        .arg("-d")
-        .arg(root_tar)
-        .arg(disk)
-        .arg(format!("{}k", bytes / 1024));
+    command.args(["-U", ids::ROOT_UUID, "-L", ids::ROOT_LABEL, "-E"]).arg(format!(
+        "offset={OFFSET},nodiscard,lazy_itable_init=0,root_owner=0:0,hash_seed={}",
+        ids::ROOT_HASH_SEED
+    ));
+    command.arg("-d").arg(root_tar).arg(disk).arg(format!("{}k", bytes / 1024));
     host::run(&mut command, "mke2fs", |line| progress.line(line)).map_err(|error| match error {
         Error::Tool { tail, .. } if tail.contains("Could not allocate") => Error::Invalid(format!(
             "cannot write the root into {} MiB: it does not fit; ask for a larger image",

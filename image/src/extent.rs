@@ -44,11 +44,7 @@ pub(crate) fn read(file: &mut File, size: u64, tick: &mut dyn FnMut(u64)) -> io:
         tick(start + BLOCK);
     }
     let sha256 = crate::hash::hex(&hash.finalize());
-    Ok(Reading {
-        blocks_total: size / BLOCK,
-        blocks_nonzero,
-        sha256,
-    })
+    Ok(Reading { blocks_total: size / BLOCK, blocks_nonzero, sha256 })
 }
 
 /// Where data begins at or after `from`; `size` when there is none.

@@ -51,14 +51,8 @@ impl Boot {
         let image = |format: &str, extra: &[&str]| {
             let out = scratch.join(format);
             let mut command = tools.command("usr/bin/grub-mkimage", epoch)?;
-            command
-                .arg("-d")
-                .arg(tools.file(&format!("usr/lib/grub/{format}")));
-            command
-                .args(["-O", format, "-p", "/boot/grub", "-c"])
-                .arg(&early)
-                .arg("-o")
-                .arg(&out);
+            command.arg("-d").arg(tools.file(&format!("usr/lib/grub/{format}")));
+            command.args(["-O", format, "-p", "/boot/grub", "-c"]).arg(&early).arg("-o").arg(&out);
             command.args(extra).args(MODULES);
             host::run(&mut command, "grub-mkimage", |line| progress.line(line))?;
             fs::read(&out).at("read", &out)
@@ -70,10 +64,7 @@ impl Boot {
             stage1: fs::read(&stage1).at("read", &stage1)?,
         };
         if boot.stage1.len() != 512 {
-            return Err(Error::Invalid(format!(
-                "GRUB's boot.img has {} bytes, not 512",
-                boot.stage1.len()
-            )));
+            return Err(Error::Invalid(format!("GRUB's boot.img has {} bytes, not 512", boot.stage1.len())));
         }
         Ok(boot)
     }
@@ -104,20 +95,14 @@ fn early_config() -> String {
 /// Tells the core where the rest of it lies.
 fn blocklisted(mut core: Vec<u8>) -> Result<Vec<u8>> {
     let sectors = (core.len() as u64).div_ceil(SECTOR);
-    let rest = u16::try_from(sectors - 1)
-        .ok()
-        .filter(|_| sectors <= BIOS_SECTORS);
+    let rest = u16::try_from(sectors - 1).ok().filter(|_| sectors <= BIOS_SECTORS);
     let Some(rest) = rest else {
         return Err(Error::Invalid(format!(
             "GRUB's core image has {sectors} sectors; {BIOS_SECTORS} have room"
         )));
     };
-    let list = [
-        &(BIOS_START + 1).to_le_bytes()[..],
-        &rest.to_le_bytes(),
-        &LOAD_SEGMENT.to_le_bytes(),
-    ]
-    .concat();
+    let list =
+        [&(BIOS_START + 1).to_le_bytes()[..], &rest.to_le_bytes(), &LOAD_SEGMENT.to_le_bytes()].concat();
     core[BLOCK_LIST..BLOCK_LIST + list.len()].copy_from_slice(&list);
     Ok(core)
 }

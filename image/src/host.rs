@@ -14,12 +14,8 @@ use crate::error::{At, Error, Result};
 const TAIL: usize = 12;
 
 /// Programs of the host that this crate runs, with the Debian package of each.
-const PACKAGES: [(&str, &str); 4] = [
-    ("mmdebstrap", "mmdebstrap"),
-    ("setpriv", "util-linux"),
-    ("unshare", "util-linux"),
-    ("tar", "tar"),
-];
+const PACKAGES: [(&str, &str); 4] =
+    [("mmdebstrap", "mmdebstrap"), ("setpriv", "util-linux"), ("unshare", "util-linux"), ("tar", "tar")];
 
 /// Refuses with [`Error::MissingTool`] unless `program` is in `PATH`.
 pub(crate) fn need(program: &'static str) -> Result<()> {
@@ -28,27 +24,14 @@ pub(crate) fn need(program: &'static str) -> Result<()> {
     if found {
         return Ok(());
     }
-    let package = PACKAGES
-        .iter()
-        .find(|(name, _)| *name == program)
-        .map_or("", |(_, package)| package);
-    Err(Error::MissingTool {
-        program: program.to_owned(),
-        package,
-    })
+    let package = PACKAGES.iter().find(|(name, _)| *name == program).map_or("", |(_, package)| package);
+    Err(Error::MissingTool { program: program.to_owned(), package })
 }
 
 /// Refuses unless root.
 pub(crate) fn need_root(doing: &'static str) -> Result<()> {
     let uid = Uid::effective();
-    if uid.is_root() {
-        Ok(())
-    } else {
-        Err(Error::NotRoot {
-            doing,
-            uid: uid.as_raw(),
-        })
-    }
+    if uid.is_root() { Ok(()) } else { Err(Error::NotRoot { doing, uid: uid.as_raw() }) }
 }
 
 /// `program` in mount and process namespaces of its own that end with this process, by SIGKILL too:
@@ -59,16 +42,7 @@ pub(crate) fn confined(program: &'static str) -> Result<Command> {
         need(needed)?;
     }
     let mut command = Command::new("setpriv");
-    command.args([
-        "--pdeathsig",
-        "KILL",
-        "--",
-        "unshare",
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-    ]);
+    command.args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
     command.args(["--mount-proc", "--", program]);
     Ok(command)
 }
@@ -85,17 +59,12 @@ pub(crate) fn bound(program: impl AsRef<OsStr>) -> Result<Command> {
 pub(crate) fn run(command: &mut Command, name: &str, mut line: impl FnMut(&str)) -> Result<()> {
     let (reader, writer) = std::io::pipe().at("make a pipe for", Path::new(name))?;
     command.stdin(Stdio::null());
-    command
-        .stdout(writer.try_clone().at("make a pipe for", Path::new(name))?)
-        .stderr(writer);
+    command.stdout(writer.try_clone().at("make a pipe for", Path::new(name))?).stderr(writer);
     let mut child = command.spawn().at("start", Path::new(name))?;
     // Our copies of the writing end; while they are open the output never ends.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut tail = VecDeque::with_capacity(TAIL);
-    for text in BufReader::new(reader)
-        .split(b'\n')
-        .map_while(std::result::Result::ok)
-    {
+    for text in BufReader::new(reader).split(b'\n').map_while(std::result::Result::ok) {
         let text = String::from_utf8_lossy(&text).trim_end().to_owned();
         line(&text);
         if tail.len() == TAIL {
@@ -108,11 +77,7 @@ pub(crate) fn run(command: &mut Command, name: &str, mut line: impl FnMut(&str))
         return Ok(());
     }
     let tail = Vec::from(tail).join("\n");
-    Err(Error::Tool {
-        program: name.to_owned(),
-        status: status.to_string(),
-        tail,
-    })
+    Err(Error::Tool { program: name.to_owned(), status: status.to_string(), tail })
 }
 
 #[cfg(test)]
@@ -123,16 +88,10 @@ mod tests {
     fn a_failed_program_is_quoted_with_its_last_lines() {
         let mut lines = Vec::new();
         let mut command = Command::new("sh");
-        command.args([
-            "-c",
-            "for i in $(seq 20); do echo line $i; done; echo it broke >&2; exit 3",
-        ]);
+        command.args(["-c", "for i in $(seq 20); do echo line $i; done; echo it broke >&2; exit 3"]);
         let error = run(&mut command, "thing", |line| lines.push(line.to_owned())).expect_err("exit 3");
         let text = error.to_string();
-        assert!(
-            text.starts_with("'thing' failed (exit status: 3): line 10\n"),
-            "{text}"
-        );
+        assert!(text.starts_with("'thing' failed (exit status: 3): line 10\n"), "{text}");
         assert!(text.ends_with("it broke"), "{text}");
         assert_eq!(lines.len(), 21);
     }

@@ -39,9 +39,7 @@ impl Layer {
             let change = if kind.is_char_device() && meta.rdev() == 0 {
                 Change::Whiteout
             } else if kind.is_dir() {
-                Change::Dir {
-                    opaque: opaque(path)?,
-                }
+                Change::Dir { opaque: opaque(path)? }
             } else if kind.is_socket() {
                 continue; // A socket means nothing without its listener, and tar has no word for it.
             } else {
@@ -64,10 +62,7 @@ impl Layer {
             Some(Change::Dir { .. }) | None => {}
         }
         path.ancestors().skip(1).any(|up| {
-            matches!(
-                self.get(up),
-                Some(Change::Whiteout | Change::Node | Change::Dir { opaque: true })
-            )
+            matches!(self.get(up), Some(Change::Whiteout | Change::Node | Change::Dir { opaque: true }))
         })
     }
 
@@ -104,11 +99,7 @@ impl Layer {
 fn opaque(path: &Path) -> Result<bool> {
     match xattr::get(path, "trusted.overlay.opaque") {
         Ok(value) => Ok(value.is_some_and(|value| value == b"y")),
-        Err(source) => Err(Error::Io {
-            doing: "read the overlay's marks of",
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(Error::Io { doing: "read the overlay's marks of", path: path.to_owned(), source }),
     }
 }
 
@@ -135,12 +126,7 @@ mod tests {
             Change::Node => Change::Node,
             Change::Whiteout => Change::Whiteout,
         };
-        Layer {
-            changes: entries
-                .iter()
-                .map(|(path, change)| (path.into(), (copy(change), None)))
-                .collect(),
-        }
+        Layer { changes: entries.iter().map(|(path, change)| (path.into(), (copy(change), None))).collect() }
     }
 
     #[test]
@@ -162,11 +148,8 @@ mod tests {
             ("usr/gone", Change::Whiteout),
         ]);
         let base = ["etc", "srv", "usr"].map(PathBuf::from).into();
-        let order: Vec<_> = layer
-            .order(&base)
-            .into_iter()
-            .map(|path| path.to_str().expect("ASCII"))
-            .collect();
+        let order: Vec<_> =
+            layer.order(&base).into_iter().map(|path| path.to_str().expect("ASCII")).collect();
         assert_eq!(
             order,
             [

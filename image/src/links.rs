@@ -20,9 +20,7 @@ pub(crate) struct Survey {
 
 /// A path as in an overlay: relative, without `./`.
 pub(crate) fn plain(path: &Path) -> PathBuf {
-    path.components()
-        .filter(|part| matches!(part, std::path::Component::Normal(_)))
-        .collect()
+    path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
 }
 
 impl Survey {

@@ -56,11 +56,7 @@ fn wait_for(file: &mut File, path: &Path, wait: Duration, progress: &dyn Progres
         let waited = begun.elapsed();
         let holder = holder(file).unwrap_or_else(|| "another process".to_owned());
         if waited >= wait {
-            return Err(Error::Locked {
-                path: path.to_owned(),
-                holder,
-                waited: waited.as_secs(),
-            });
+            return Err(Error::Locked { path: path.to_owned(), holder, waited: waited.as_secs() });
         }
         if holder != named {
             progress.message(&format!("waiting for {holder}, which does the same work"));
@@ -86,11 +82,7 @@ fn holder(file: &mut File) -> Option<String> {
 
 fn sign(file: &mut File) -> std::io::Result<()> {
     let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    let program = program
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let program = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "{program} (process {})", std::process::id())
@@ -115,12 +107,7 @@ mod tests {
         let path = dir.path().join("lock");
         let first = acquire(&path, Duration::ZERO, &Silent).expect("a free lock");
         let error = acquire(&path, Duration::ZERO, &Silent).expect_err("a held lock");
-        assert!(
-            error
-                .to_string()
-                .contains(&format!("(process {})", std::process::id())),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
         drop(first);
         acquire(&path, Duration::ZERO, &Silent).expect("a lock given back");
     }

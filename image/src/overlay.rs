@@ -53,19 +53,9 @@ impl Overlay {
         }
         options.push("index=off,redirect_dir=off,metacopy=off,xino=off".to_owned());
         let options = options.join(",");
-        mount(
-            Some("overlay"),
-            merged,
-            Some("overlay"),
-            MsFlags::empty(),
-            Some(options.as_str()),
-        )
-        .at("mount an overlay on", merged)?;
-        Ok(Self {
-            upper: upper.to_owned(),
-            merged: merged.to_owned(),
-            mounted: true,
-        })
+        mount(Some("overlay"), merged, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+            .at("mount an overlay on", merged)?;
+        Ok(Self { upper: upper.to_owned(), merged: merged.to_owned(), mounted: true })
     }
 
     /// The view to write into.

@@ -81,11 +81,7 @@ fn append(
         sink.append_link(&mut header, dotted(path, false), fs::read_link(full)?)
     } else if kind.is_file() {
         header.set_size(meta.len());
-        sink.append_data(
-            &mut header,
-            dotted(path, false),
-            File::open(full)?.take(meta.len()),
-        )
+        sink.append_data(&mut header, dotted(path, false), File::open(full)?.take(meta.len()))
     } else {
         header.set_entry_type(match () {
             () if kind.is_char_device() => EntryType::Char,

@@ -22,18 +22,8 @@ impl Pending {
         name.push(out.file_name().unwrap_or_default());
         name.push(".partial");
         let path = out.with_file_name(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path);
-        Ok(Self {
-            file: file.at("create", &path)?,
-            path,
-            out: out.to_owned(),
-            done: false,
-        })
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        Ok(Self { file: file.at("create", &path)?, path, out: out.to_owned(), done: false })
     }
 
     /// Another handle to the file.
@@ -47,9 +37,7 @@ impl Pending {
 
     /// Gives the file its name, readable by all: later steps need no root.
     pub(crate) fn finish(mut self) -> Result<()> {
-        self.file
-            .set_permissions(Permissions::from_mode(0o644))
-            .at("set the mode of", &self.path)?;
+        self.file.set_permissions(Permissions::from_mode(0o644)).at("set the mode of", &self.path)?;
         fs::rename(&self.path, &self.out).at("rename to", &self.out)?;
         self.done = true;
         Ok(())

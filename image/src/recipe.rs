@@ -79,12 +79,7 @@ impl BaseSpec {
     /// Name of the cache entry: a hash of everything but the mirror.
     pub fn key(&self) -> String {
         let epoch = self.epoch.to_string();
-        let mut parts = vec![
-            VERSION.as_bytes(),
-            self.suite.as_bytes(),
-            epoch.as_bytes(),
-            FINISH.as_bytes(),
-        ];
+        let mut parts = vec![VERSION.as_bytes(), self.suite.as_bytes(), epoch.as_bytes(), FINISH.as_bytes()];
         parts.extend(self.packages.iter().map(String::as_bytes));
         let files = files();
         for file in &files {
@@ -106,11 +101,7 @@ pub(crate) fn write(spec: &BaseSpec, dir: &Path, script: &Path) -> Result<()> {
     for file in files() {
         put(&dir.join(file.path()), file.contents(), mode(file.path()))?;
     }
-    put(
-        &dir.join("etc/apt/sources.list"),
-        spec.sources().as_bytes(),
-        0o644,
-    )?;
+    put(&dir.join("etc/apt/sources.list"), spec.sources().as_bytes(), 0o644)?;
     for entry in WalkDir::new(dir) {
         let entry = entry.at("read", dir)?;
         if entry.file_type().is_dir() {
@@ -133,11 +124,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
 }
 
 fn mode(path: &Path) -> u32 {
-    if path.starts_with("usr/lib/kiln") || path.starts_with("usr/bin") {
-        0o755
-    } else {
-        0o644
-    }
+    if path.starts_with("usr/lib/kiln") || path.starts_with("usr/bin") { 0o755 } else { 0o644 }
 }
 
 /// All files of the base, in the order of their paths.
@@ -157,10 +144,7 @@ mod tests {
     use super::*;
 
     fn text(path: &str) -> &'static str {
-        FILES
-            .get_file(path)
-            .and_then(File::contents_utf8)
-            .expect("a file of the base")
+        FILES.get_file(path).and_then(File::contents_utf8).expect("a file of the base")
     }
 
     #[test]

@@ -15,19 +15,14 @@ use crate::progress::Progress;
 use crate::{hash, host, lock, space};
 
 const SUITE: &str = "trixie";
-const PACKAGES: [&str; 5] = [
-    "e2fsprogs",
-    "grub-common",
-    "grub-efi-amd64-bin",
-    "grub-pc-bin",
-    "libarchive13t64",
-];
+const PACKAGES: [&str; 5] =
+    ["e2fsprogs", "grub-common", "grub-efi-amd64-bin", "grub-pc-bin", "libarchive13t64"];
 /// Raised when the tree has to be made anew though suite and packages are the same.
 const RECIPE: &str = "1";
 /// Unpacked and while downloading, generously (the tree is 62 MB).
 const ROOM: u64 = 300 << 20;
 /// Another bake downloads them in seconds to minutes; past this its mirror is stuck.
-const WAIT: Duration = Duration::from_secs(15 * 60);
+const WAIT: Duration = Duration::from_mins(15);
 
 /// The unpacked tools.
 #[derive(Debug, Clone)]
@@ -86,30 +81,21 @@ impl Tools {
     pub(crate) fn command(&self, program: &str, epoch: u64) -> Result<Command> {
         let mut command = host::bound(self.file("usr/lib64/ld-linux-x86-64.so.2"))?;
         command.env_clear();
-        for (name, value) in [
-            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("LC_ALL", "C.UTF-8"),
-            ("TZ", "UTC"),
-        ] {
+        for (name, value) in [("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C.UTF-8"), ("TZ", "UTC")]
+        {
             command.env(name, value);
         }
         command.env("LOCPATH", self.file("usr/lib/locale"));
         command.env("MKE2FS_CONFIG", self.file("etc/mke2fs.conf"));
         command.env("SOURCE_DATE_EPOCH", epoch.to_string());
-        command
-            .arg("--library-path")
-            .arg(self.file("usr/lib/x86_64-linux-gnu"))
-            .arg(self.file(program));
+        command.arg("--library-path").arg(self.file("usr/lib/x86_64-linux-gnu")).arg(self.file(program));
         Ok(command)
     }
 
     /// The versions of the programs as they print them, for a receipt.
     pub fn versions(&self) -> Result<BTreeMap<String, String>> {
         let mut versions = BTreeMap::new();
-        for (name, program) in [
-            ("mke2fs", "usr/sbin/mke2fs"),
-            ("grub-mkimage", "usr/bin/grub-mkimage"),
-        ] {
+        for (name, program) in [("mke2fs", "usr/sbin/mke2fs"), ("grub-mkimage", "usr/bin/grub-mkimage")] {
             let mut first = None;
             let mut command = self.command(program, 0)?;
             host::run(command.arg("-V"), name, |line| {
@@ -125,10 +111,7 @@ fn fetch(part: &Path, scratch: &Path, mirror: &Mirror, progress: &dyn Progress) 
     let tree = part.join("tree");
     let packages: Vec<String> = PACKAGES.map(str::to_owned).into();
     let mut command = debian::mmdebstrap("extract", &packages, crate::ids::SOURCE_DATE_EPOCH, scratch)?;
-    command
-        .args(["--format=directory", SUITE])
-        .arg(&tree)
-        .args(mirror.sources(SUITE));
+    command.args(["--format=directory", SUITE]).arg(&tree).args(mirror.sources(SUITE));
     debian::run(&mut command, mirror, progress)?;
     Ok(tree)
 }

@@ -51,15 +51,8 @@ pub fn write_root_tar(
 ) -> Result<TreeReport> {
     let layer = Layer::read(upper)?;
     let size = fs::metadata(base_tar).at("look at", base_tar)?.len();
-    let added: u64 = layer
-        .changes
-        .values()
-        .filter_map(|(_, meta)| Some(meta.as_ref()?.len() + 1024))
-        .sum();
-    let home = out
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let added: u64 = layer.changes.values().filter_map(|(_, meta)| Some(meta.as_ref()?.len() + 1024)).sum();
+    let home = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     space::require(home, "root.tar", size + added)?;
 
     progress.message("writing root.tar");
@@ -70,27 +63,16 @@ pub fn write_root_tar(
 
     (&input).rewind().at("read", base_tar)?;
     let mut archive = Archive::new(BufReader::with_capacity(1 << 20, &input));
-    let mut entries = copy_base(
-        &mut archive,
-        base_tar,
-        &layer,
-        &survey,
-        &mut sink,
-        &mut |entries| {
-            progress.position(entries, Some(survey.entries), Unit::Items);
-        },
-    )?;
+    let mut entries = copy_base(&mut archive, base_tar, &layer, &survey, &mut sink, &mut |entries| {
+        progress.position(entries, Some(survey.entries), Unit::Items);
+    })?;
     progress.message("adding the layer to root.tar");
     entries += pack::add(upper, &layer, &survey, epoch, &mut sink, progress)?;
 
     let (mut buffer, sha256, bytes) = sink.into_inner().at("write", out)?.finish();
     buffer.flush().at("write", out)?;
     pending.finish()?;
-    Ok(TreeReport {
-        entries,
-        bytes,
-        sha256,
-    })
+    Ok(TreeReport { entries, bytes, sha256 })
 }
 
 fn copy_base<R: Read>(
@@ -111,9 +93,7 @@ fn copy_base<R: Read>(
         let path = plain(&entry.path().at("read", source)?);
         if let Some(heir) = survey.heirs.get(&path) {
             // The name goes, the bytes stay: they are the heir's from here on.
-            copy(&mut entry, heir, None)
-                .and_then(|copy| copy.append(sink))
-                .at("write", heir)?;
+            copy(&mut entry, heir, None).and_then(|copy| copy.append(sink)).at("write", heir)?;
             orphans.push(heir.clone());
             written += 1;
             continue;
@@ -127,10 +107,7 @@ fn copy_base<R: Read>(
         };
         copy(&mut entry, &path, over)
             .and_then(|mut copy| {
-                if let Some(first) = copy
-                    .link
-                    .as_ref()
-                    .filter(|_| copy.header.entry_type().is_hard_link())
+                if let Some(first) = copy.link.as_ref().filter(|_| copy.header.entry_type().is_hard_link())
                     && let Some(heir) = survey.heirs.get(&plain(first))
                 {
                     copy.link = Some(dotted(heir, false));
@@ -178,23 +155,13 @@ fn copy<'a, 'e, R: Read>(
         header.set_gid(meta.gid().into());
     }
     nameless(&mut header);
-    Ok(Copied {
-        header,
-        path: path.to_owned(),
-        link,
-        pax,
-        data: entry,
-    })
+    Ok(Copied { header, path: path.to_owned(), link, pax, data: entry })
 }
 
 impl<R: Read> Copied<'_, R> {
     fn append(mut self, sink: &mut Sink) -> io::Result<()> {
         if !self.pax.is_empty() {
-            sink.append_pax_extensions(
-                self.pax
-                    .iter()
-                    .map(|(key, value)| (key.as_str(), value.as_slice())),
-            )?;
+            sink.append_pax_extensions(self.pax.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
         }
         let name = dotted(&self.path, self.header.entry_type().is_dir());
         if let Some(link) = self.link {

@@ -27,23 +27,14 @@ fn root_tar(out: &Path, text: &str) {
         header.set_entry_type(kind);
         header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
         header.set_size(body.len() as u64);
-        builder
-            .append_data(&mut header, name, body.as_bytes())
-            .expect("an entry");
+        builder.append_data(&mut header, name, body.as_bytes()).expect("an entry");
     }
     builder.finish().expect("an archive");
 }
 
 fn printed(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program)
-        .args(args)
-        .output()
-        .expect("a program of the base system");
-    assert!(
-        output.status.success(),
-        "{program}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new(program).args(args).output().expect("a program of the base system");
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }
 
@@ -60,29 +51,14 @@ fn the_same_archive_gives_the_same_disk() {
     assert_eq!(first.size, 1 << 30);
     assert!(first.blocks_nonzero < first.blocks_total / 8, "{first:?}");
     let one = at("one.raw").display().to_string();
-    assert_eq!(
-        printed("sha256sum", &[&one]).split(' ').next(),
-        Some(first.sha256.as_str())
-    );
-    assert!(
-        at("one.raw").metadata().expect("the disk").blocks() * 512 < 1 << 27,
-        "the disk is sparse"
-    );
+    assert_eq!(printed("sha256sum", &[&one]).split(' ').next(), Some(first.sha256.as_str()));
+    assert!(at("one.raw").metadata().expect("the disk").blocks() * 512 < 1 << 27, "the disk is sparse");
 
-    let table = printed(
-        "partx",
-        &["--raw", "--noheadings", "--output", "START,UUID,TYPE", &one],
-    );
+    let table = printed("partx", &["--raw", "--noheadings", "--output", "START,UUID,TYPE", &one]);
     let rows: Vec<&str> = table.lines().collect();
     assert_eq!(rows.len(), 3, "{table}");
-    assert_eq!(
-        rows[2],
-        format!("262144 {} 4f68bce3-e8cd-4db1-96e7-fbcaf984b709", ids::ROOT_GUID)
-    );
-    let probe = printed(
-        "blkid",
-        &["--probe", "--offset", "134217728", "--output", "export", &one],
-    );
+    assert_eq!(rows[2], format!("262144 {} 4f68bce3-e8cd-4db1-96e7-fbcaf984b709", ids::ROOT_GUID));
+    let probe = printed("blkid", &["--probe", "--offset", "134217728", "--output", "export", &one]);
     assert!(probe.contains(&format!("UUID={}", ids::ROOT_UUID)), "{probe}");
 }
 
@@ -91,10 +67,7 @@ fn a_size_that_ebs_would_round_is_refused() {
     let dir = tempfile::tempdir().expect("a scratch directory");
     let (tar, out) = (dir.path().join("root.tar"), dir.path().join("disk.raw"));
     root_tar(&tar, "");
-    let spec = DiskSpec {
-        size: 3 << 29,
-        epoch: ids::SOURCE_DATE_EPOCH,
-    };
+    let spec = DiskSpec { size: 3 << 29, epoch: ids::SOURCE_DATE_EPOCH };
     let error = disk::write(&tools(), &tar, &out, &spec, &Silent).expect_err("1.5 GiB");
     assert!(error.to_string().ends_with("use 2147483648"), "{error}");
 }
@@ -113,13 +86,6 @@ fn a_disk_that_fails_half_way_leaves_no_file() {
         .set_len(size - 1300)
         .expect("a shorter archive");
     let error = disk::write(&tools(), &tar, &out, &DiskSpec::gib(1), &Silent).expect_err("half an archive");
-    assert!(
-        matches!(error, Error::Tool { ref program, .. } if program == "mke2fs"),
-        "{error}"
-    );
-    assert_eq!(
-        fs::read_dir(dir.path()).expect("the directory").count(),
-        1,
-        "only the archive is there"
-    );
+    assert!(matches!(error, Error::Tool { ref program, .. } if program == "mke2fs"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 1, "only the archive is there");
 }

@@ -28,18 +28,7 @@ fn the_archive_is_what_the_overlay_shows() {
     let dir = tempfile::tempdir().expect("a scratch directory");
     let at = |name: &str| dir.path().join(name);
     let base = at("base");
-    plant(
-        &base,
-        &[
-            "a/kept",
-            "a/changed",
-            "a/gone",
-            "b/under/file",
-            "c/old",
-            "d/first",
-            "e/dir/file",
-        ],
-    );
+    plant(&base, &["a/kept", "a/changed", "a/gone", "b/under/file", "c/old", "d/first", "e/dir/file"]);
     fs::hard_link(base.join("d/first"), base.join("d/second")).expect("a hard link");
     fs::hard_link(base.join("d/first"), base.join("d/third")).expect("a hard link");
     symlink("kept", base.join("a/link")).expect("a symbolic link");
@@ -71,14 +60,8 @@ fn the_archive_is_what_the_overlay_shows() {
     assert_eq!(report.entries, order.len() as u64);
     assert_eq!(resolved(&entries), merged);
     let place = |path: &str| order.iter().position(|name| name == path).expect("an entry");
-    assert!(
-        place("d/second") < place("d/first"),
-        "what the layer replaced comes after the base"
-    );
-    assert!(
-        place("z/deep") < place("z/deep/er/file"),
-        "a directory comes before what is in it"
-    );
+    assert!(place("d/second") < place("d/first"), "what the layer replaced comes after the base");
+    assert!(place("z/deep") < place("z/deep/er/file"), "a directory comes before what is in it");
     assert_eq!(order.iter().filter(|name| *name == "d/second").count(), 1);
 
     let again = tree::write_root_tar(&at("base.tar"), &at("upper"), &at("again.tar"), EPOCH, &Silent)
@@ -117,13 +100,7 @@ fn plant(root: &Path, files: &[&str]) {
 
 fn pack(root: &Path, out: &Path) {
     let status = Command::new("tar")
-        .args([
-            "--create",
-            "--sort=name",
-            "--format=pax",
-            "--numeric-owner",
-            "--file",
-        ])
+        .args(["--create", "--sort=name", "--format=pax", "--numeric-owner", "--file"])
         .arg(out)
         .arg("--directory")
         .arg(root)
@@ -138,33 +115,17 @@ fn list(archive: &Path) -> (Vec<String>, BTreeMap<String, Seen>) {
     let mut entries = BTreeMap::new();
     for entry in archive.entries().expect("entries") {
         let mut entry = entry.expect("an entry");
-        let plain = |path: &Path| {
-            path.to_string_lossy()
-                .trim_start_matches("./")
-                .trim_end_matches('/')
-                .to_owned()
-        };
+        let plain =
+            |path: &Path| path.to_string_lossy().trim_start_matches("./").trim_end_matches('/').to_owned();
         let path = plain(&entry.path().expect("a path"));
         let kind = entry.header().entry_type();
         let link = entry.link_name().expect("a link").map(|link| plain(&link));
         let mode = entry.header().mode().expect("a mode");
-        let owner = (
-            entry.header().uid().expect("a user"),
-            entry.header().gid().expect("a group"),
-        );
+        let owner = (entry.header().uid().expect("a user"), entry.header().gid().expect("a group"));
         let mut content = String::new();
         entry.read_to_string(&mut content).expect("text");
         order.push(path.clone());
-        entries.insert(
-            path,
-            Seen {
-                kind,
-                mode,
-                owner,
-                link,
-                content,
-            },
-        );
+        entries.insert(path, Seen { kind, mode, owner, link, content });
     }
     (order, entries)
 }
@@ -183,20 +144,10 @@ fn walk(root: &Path) -> BTreeMap<String, Seen> {
     let entries = walkdir::WalkDir::new(root).min_depth(1).into_iter().map(|entry| {
         let entry = entry.expect("an entry");
         let meta = entry.metadata().expect("metadata");
-        let path = entry
-            .path()
-            .strip_prefix(root)
-            .expect("below the root")
-            .to_string_lossy()
-            .into_owned();
-        let link = meta
-            .is_symlink()
-            .then(|| fs::read_link(entry.path()).expect("a link"));
-        let content = if meta.is_file() {
-            fs::read_to_string(entry.path()).expect("text")
-        } else {
-            String::new()
-        };
+        let path = entry.path().strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
+        let link = meta.is_symlink().then(|| fs::read_link(entry.path()).expect("a link"));
+        let content =
+            if meta.is_file() { fs::read_to_string(entry.path()).expect("text") } else { String::new() };
         let kind = match () {
             () if meta.is_dir() => tar::EntryType::Directory,
             () if meta.is_symlink() => tar::EntryType::Symlink,
@@ -204,16 +155,7 @@ fn walk(root: &Path) -> BTreeMap<String, Seen> {
         };
         let link = link.map(|link| link.to_string_lossy().into_owned());
         let owner = (meta.uid().into(), meta.gid().into());
-        (
-            path,
-            Seen {
-                kind,
-                mode: meta.mode() & 0o7777,
-                owner,
-                link,
-                content,
-            },
-        )
+        (path, Seen { kind, mode: meta.mode() & 0o7777, owner, link, content })
     });
     entries.collect()
 }

@@ -20,10 +20,8 @@ fn main() -> Result<()> {
                 config.user_data = Some(std::fs::read(arguments.next().context("--user-data FILE")?)?);
             }
             "--stream" => {
-                config.stream = Some(StreamRoute {
-                    path: arguments.next().context("--stream PATH")?,
-                    ends_with: None,
-                });
+                config.stream =
+                    Some(StreamRoute { path: arguments.next().context("--stream PATH")?, ends_with: None });
             }
             _ => paths.push(argument),
         }
@@ -38,14 +36,8 @@ fn main() -> Result<()> {
         let _ = std::io::stderr().write_all(line.as_bytes());
     });
     let rehearsal = runtime.block_on(kiln_stage::play(&ground, &config, tell))?;
-    std::fs::write(
-        Path::new(&scratch).join("rehearsal.json"),
-        serde_json::to_vec_pretty(&rehearsal)?,
-    )?;
-    std::fs::write(
-        Path::new(&scratch).join("rehearsal.html"),
-        kiln_stage::html::render(&rehearsal)?,
-    )?;
+    std::fs::write(Path::new(&scratch).join("rehearsal.json"), serde_json::to_vec_pretty(&rehearsal)?)?;
+    std::fs::write(Path::new(&scratch).join("rehearsal.html"), kiln_stage::html::render(&rehearsal)?)?;
     let mut out = std::io::stdout().lock();
     for promise in &rehearsal.promises {
         let mark = if promise.kept { "kept" } else { "BROKEN" };

@@ -35,11 +35,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            code,
-            message: message.into(),
-        }
+        Self { status: StatusCode::BAD_REQUEST, code, message: message.into() }
     }
 
     fn invalid(message: impl Into<String>) -> Self {
@@ -47,10 +43,7 @@ impl Refusal {
     }
 
     fn unknown_action(action: &str, version: &str) -> Self {
-        Self::new(
-            "InvalidAction",
-            format!("Could not find operation {action} for version {version}"),
-        )
+        Self::new("InvalidAction", format!("Could not find operation {action} for version {version}"))
     }
 }
 
@@ -80,20 +73,9 @@ impl Api {
 impl Endpoint for Api {
     async fn answer(&self, peer: Ipv4Addr, request: Request<Bytes>) -> Response<Bytes> {
         let service = signed_service(&request);
-        let id = format!(
-            "{:08x}-0000-4000-8000-{:012x}",
-            rand::random::<u32>(),
-            rand::random::<u32>()
-        );
-        let cbor = request
-            .headers()
-            .get("smithy-protocol")
-            .is_some_and(|value| value == "rpc-v2-cbor");
-        let call = if cbor {
-            cloudwatch::Call::parse(&request)
-        } else {
-            xml::parse(&request)
-        };
+        let id = format!("{:08x}-0000-4000-8000-{:012x}", rand::random::<u32>(), rand::random::<u32>());
+        let cbor = request.headers().get("smithy-protocol").is_some_and(|value| value == "rpc-v2-cbor");
+        let call = if cbor { cloudwatch::Call::parse(&request) } else { xml::parse(&request) };
         let (action, parameters) = match call {
             Ok(call) => (call.action, call.parameters),
             Err(refusal) => return render(cbor, "", &id, Err(refusal)),
@@ -101,9 +83,7 @@ impl Endpoint for Api {
         let notes = self.notes(&action, peer).await;
         let caller = {
             let inner = self.cloud.lock();
-            inner
-                .at(peer)
-                .map(|(id, member)| (id.clone(), member.lifecycle.state().name()))
+            inner.at(peer).map(|(id, member)| (id.clone(), member.lifecycle.state().name()))
         };
         let at = self.cloud.at();
         if let Some(line) = headline(&action, &parameters) {
@@ -112,11 +92,7 @@ impl Endpoint for Api {
         let outcome = match &service {
             None => Err(Refusal {
                 status: StatusCode::FORBIDDEN,
-                code: if cbor {
-                    "MissingAuthenticationTokenException"
-                } else {
-                    "MissingAuthenticationToken"
-                },
+                code: if cbor { "MissingAuthenticationTokenException" } else { "MissingAuthenticationToken" },
                 message: "Request is missing Authentication Token".to_owned(),
             }),
             Some((key, _)) if key != ACCESS_KEY => Err(Refusal {
@@ -128,10 +104,7 @@ impl Endpoint for Api {
                 "autoscaling" => autoscaling::answer(&self.cloud, &action, &parameters),
                 "elasticloadbalancing" => elb::answer(&self.cloud, &action, &parameters),
                 "monitoring" => cloudwatch::answer(&action, &parameters),
-                other => Err(Refusal::new(
-                    "UnknownService",
-                    format!("the stage does not play {other}"),
-                )),
+                other => Err(Refusal::new("UnknownService", format!("the stage does not play {other}"))),
             },
         };
         let service = service.map_or_else(|| "unsigned".to_owned(), |(_, service)| service);
@@ -164,25 +137,14 @@ fn headline(action: &str, parameters: &Value) -> Option<String> {
     let get = |name: &str| parameters.get(name).and_then(Value::as_str).unwrap_or("-");
     let done = match action {
         "CompleteLifecycleAction" => {
-            format!(
-                "completes hook {} with {}",
-                get("LifecycleHookName"),
-                get("LifecycleActionResult")
-            )
+            format!("completes hook {} with {}", get("LifecycleHookName"), get("LifecycleActionResult"))
         }
         "RecordLifecycleActionHeartbeat" => format!("heartbeat for hook {}", get("LifecycleHookName")),
         "DeregisterTargets" | "RegisterTargets" => {
-            format!(
-                "{action} {}:{}",
-                get("Targets.member.1.Id"),
-                get("Targets.member.1.Port")
-            )
+            format!("{action} {}:{}", get("Targets.member.1.Id"), get("Targets.member.1.Port"))
         }
         "PutMetricData" => {
-            let datums = parameters
-                .get("MetricData")
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len);
+            let datums = parameters.get("MetricData").and_then(Value::as_array).map_or(0, Vec::len);
             format!("PutMetricData {}: {datums} datums", get("Namespace"))
         }
         _ => return None,
@@ -193,12 +155,7 @@ fn headline(action: &str, parameters: &Value) -> Option<String> {
 /// Access key and service name, from the signature's credential scope.
 fn signed_service(request: &Request<Bytes>) -> Option<(String, String)> {
     let header = request.headers().get("authorization")?.to_str().ok()?;
-    let scope = header
-        .strip_prefix("AWS4-HMAC-SHA256 ")?
-        .split("Credential=")
-        .nth(1)?
-        .split(',')
-        .next()?;
+    let scope = header.strip_prefix("AWS4-HMAC-SHA256 ")?.split("Credential=").nth(1)?.split(',').next()?;
     let mut parts = scope.trim().split('/');
     Some((parts.next()?.to_owned(), parts.nth(2)?.to_owned()))
 }
@@ -210,11 +167,9 @@ fn render(cbor: bool, action: &str, id: &str, outcome: Outcome) -> Response<Byte
     let mut response = match (cbor, outcome) {
         (true, outcome) => cloudwatch::render(&outcome.map(drop)),
         (false, Ok(result)) => reply(StatusCode::OK, "text/xml", result.render(action, id)),
-        (false, Err(refusal)) => reply(
-            refusal.status,
-            "text/xml",
-            xml::error(refusal.code, &refusal.message, id),
-        ),
+        (false, Err(refusal)) => {
+            reply(refusal.status, "text/xml", xml::error(refusal.code, &refusal.message, id))
+        }
     };
     if let Ok(id) = id.parse() {
         response.headers_mut().insert("x-amzn-requestid", id);
@@ -241,13 +196,7 @@ fn required<'a>(parameters: &'a Value, name: &str) -> Result<&'a str, Refusal> {
 
 /// The values of `Prefix.member.1`, `.2` …
 fn members<'a>(parameters: &'a Value, prefix: &str) -> Vec<&'a str> {
-    (1..)
-        .map_while(|n| {
-            parameters
-                .get(format!("{prefix}.member.{n}"))
-                .and_then(Value::as_str)
-        })
-        .collect()
+    (1..).map_while(|n| parameters.get(format!("{prefix}.member.{n}")).and_then(Value::as_str)).collect()
 }
 
 #[cfg(test)]

@@ -38,42 +38,28 @@ impl Balancer {
     /// Starts it; it dies with the stage.
     pub(crate) async fn start(scratch: &Path) -> Result<Self> {
         let (socket, config) = (scratch.join("haproxy.sock"), scratch.join("haproxy.cfg"));
-        tokio::fs::write(&config, configuration(&socket))
-            .await
-            .context("failed to write haproxy.cfg")?;
+        tokio::fs::write(&config, configuration(&socket)).await.context("failed to write haproxy.cfg")?;
         let log =
             std::fs::File::create(scratch.join("haproxy.log")).context("failed to create haproxy.log")?;
         let mut command = tether::command("haproxy");
         command.arg("-db").arg("-f").arg(&config).stdin(Stdio::null());
-        command
-            .stdout(log.try_clone().context("failed to share haproxy.log")?)
-            .stderr(log);
+        command.stdout(log.try_clone().context("failed to share haproxy.log")?).stderr(log);
         let haproxy = tether::spawn(command).await.context("failed to start haproxy")?;
-        let balancer = Self {
-            socket,
-            _haproxy: haproxy,
-            slots: BTreeMap::new(),
-        };
+        let balancer = Self { socket, _haproxy: haproxy, slots: BTreeMap::new() };
         let answers = async {
             while balancer.tell("show info").await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         tokio::time::timeout(BOUND, answers).await.with_context(|| {
-            format!(
-                "haproxy did not start, see {}",
-                scratch.join("haproxy.log").display()
-            )
+            format!("haproxy did not start, see {}", scratch.join("haproxy.log").display())
         })?;
         Ok(balancer)
     }
 
     /// Routes as told; only what changed is sent. Targets that are not named any more are out.
     pub(crate) async fn route(&mut self, routes: &[(TargetId, Ipv4Addr, Route)]) -> Result<()> {
-        let gone = self
-            .slots
-            .keys()
-            .filter(|id| !routes.iter().any(|(target, ..)| target == *id));
+        let gone = self.slots.keys().filter(|id| !routes.iter().any(|(target, ..)| target == *id));
         for id in gone.cloned().collect::<Vec<_>>() {
             self.set(&id, Ipv4Addr::UNSPECIFIED, Route::Out).await?;
         }
@@ -92,26 +78,18 @@ impl Balancer {
             bail!("the balancer has {SLOTS} places and all are taken");
         };
         if known.is_none() {
-            self.tell(&format!(
-                "set server fleet/slot{slot} addr {address} port {}",
-                id.1
-            ))
-            .await?;
+            self.tell(&format!("set server fleet/slot{slot} addr {address} port {}", id.1)).await?;
         }
         match route {
             Route::Ready => {
-                self.tell(&format!("set server fleet/slot{slot} state ready"))
-                    .await?;
+                self.tell(&format!("set server fleet/slot{slot} state ready")).await?;
             }
             Route::Drain => {
-                self.tell(&format!("set server fleet/slot{slot} state drain"))
-                    .await?;
+                self.tell(&format!("set server fleet/slot{slot} state drain")).await?;
             }
             Route::Out => {
-                self.tell(&format!("set server fleet/slot{slot} state maint"))
-                    .await?;
-                self.tell(&format!("shutdown sessions server fleet/slot{slot}"))
-                    .await?;
+                self.tell(&format!("set server fleet/slot{slot} state maint")).await?;
+                self.tell(&format!("shutdown sessions server fleet/slot{slot}")).await?;
                 self.slots.remove(id);
                 return Ok(());
             }
@@ -138,18 +116,13 @@ impl Balancer {
             || command.starts_with("show")
             || answer.contains("changed")
             || answer.contains("no need");
-        if fine {
-            Ok(())
-        } else {
-            bail!("haproxy refused '{command}': {answer}")
-        }
+        if fine { Ok(()) } else { bail!("haproxy refused '{command}': {answer}") }
     }
 }
 
 fn configuration(socket: &Path) -> String {
-    let slots: Vec<String> = (0..SLOTS)
-        .map(|slot| format!("    server slot{slot} 192.0.2.1:80 disabled"))
-        .collect();
+    let slots: Vec<String> =
+        (0..SLOTS).map(|slot| format!("    server slot{slot} 192.0.2.1:80 disabled")).collect();
     let slots = slots.join("\n");
     format!(
         "global

@@ -45,9 +45,7 @@ pub(crate) struct Inner {
 impl Inner {
     /// Whether any target group still has the instance, draining included.
     pub(crate) fn is_target(&self, id: &str) -> bool {
-        self.target_groups
-            .iter()
-            .any(|group| group.targets().any(|((target, _), _)| target == id))
+        self.target_groups.iter().any(|group| group.targets().any(|((target, _), _)| target == id))
     }
 
     pub(crate) fn state(&self, id: &str) -> Option<State> {
@@ -79,13 +77,8 @@ impl Cloud {
         observer: Observer,
     ) -> (Self, mpsc::UnboundedReceiver<String>) {
         let (power_off, off) = mpsc::unbounded_channel();
-        let inner = Inner {
-            members: BTreeMap::new(),
-            hooks,
-            target_groups,
-            deregister_lag,
-            timeline: Vec::new(),
-        };
+        let inner =
+            Inner { members: BTreeMap::new(), hooks, target_groups, deregister_lag, timeline: Vec::new() };
         let cloud = Self {
             began: Instant::now(),
             observer,
@@ -120,11 +113,7 @@ impl Cloud {
     }
 
     fn say(&self, inner: &mut Inner, who: Who, text: String) {
-        let event = Event {
-            at: self.at(),
-            who,
-            text,
-        };
+        let event = Event { at: self.at(), who, text };
         (self.observer)(&event);
         inner.timeline.push(event);
     }
@@ -137,19 +126,8 @@ impl Cloud {
     pub(crate) fn launch(&self, id: &str, address: Ipv4Addr, user_data: Option<Vec<u8>>) {
         let mut inner = self.lock();
         let lifecycle = Lifecycle::new(inner.hooks.clone(), PENDING, inner.deregister_lag, self.now());
-        inner.members.insert(
-            id.to_owned(),
-            Member {
-                address,
-                user_data,
-                lifecycle,
-            },
-        );
-        self.say(
-            &mut inner,
-            Who::Stage,
-            format!("{id} launched at {address}: Pending"),
-        );
+        inner.members.insert(id.to_owned(), Member { address, user_data, lifecycle });
+        self.say(&mut inner, Who::Stage, format!("{id} launched at {address}: Pending"));
     }
 
     /// Takes an event for one instance and performs what follows from it.
@@ -173,11 +151,7 @@ impl Cloud {
                 self.say(inner, Who::Stage, format!("{id} {} → {}", from.name(), to.name()));
             }
             Effect::TimedOut(hook, result) => {
-                self.say(
-                    inner,
-                    Who::Stage,
-                    format!("hook {hook} timed out: {} by default", result.name()),
-                );
+                self.say(inner, Who::Stage, format!("hook {hook} timed out: {} by default", result.name()));
             }
             Effect::Register => {
                 let now = self.now();
@@ -187,10 +161,7 @@ impl Cloud {
                 self.say(
                     inner,
                     Who::Stage,
-                    format!(
-                        "{id} registered with {} target group(s)",
-                        inner.target_groups.len()
-                    ),
+                    format!("{id} registered with {} target group(s)", inner.target_groups.len()),
                 );
                 self.follow(inner, id, &On::Registered);
             }
@@ -198,11 +169,8 @@ impl Cloud {
                 let now = self.now();
                 let mut told = 0;
                 for group in &mut inner.target_groups {
-                    let own: Vec<_> = group
-                        .targets()
-                        .filter(|((i, _), _)| i == id)
-                        .map(|(t, _)| t.clone())
-                        .collect();
+                    let own: Vec<_> =
+                        group.targets().filter(|((i, _), _)| i == id).map(|(t, _)| t.clone()).collect();
                     told += own.iter().filter(|target| group.deregister(target, now)).count();
                 }
                 if told > 0 {
@@ -218,10 +186,7 @@ impl Cloud {
 
     fn follow(&self, inner: &mut Inner, id: &str, event: &On) {
         let now = self.now();
-        let effects = inner
-            .members
-            .get_mut(id)
-            .and_then(|member| member.lifecycle.handle(event, now).ok());
+        let effects = inner.members.get_mut(id).and_then(|member| member.lifecycle.handle(event, now).ok());
         for effect in effects.unwrap_or_default() {
             self.perform(inner, id, effect);
         }
@@ -231,11 +196,7 @@ impl Cloud {
     pub(crate) fn tick(&self) {
         let mut inner = self.lock();
         let now = self.now();
-        let gone: Vec<_> = inner
-            .target_groups
-            .iter_mut()
-            .flat_map(|group| group.tick(now))
-            .collect();
+        let gone: Vec<_> = inner.target_groups.iter_mut().flat_map(|group| group.tick(now)).collect();
         for (id, port) in &gone {
             self.say(
                 &mut inner,
@@ -258,11 +219,7 @@ impl Cloud {
         let mut inner = self.lock();
         let now = self.now();
         if let Some(health) = inner.target_groups[group].probed(target, passed, now) {
-            self.say(
-                &mut inner,
-                Who::Stage,
-                format!("target {}:{} {}", target.0, target.1, health.name()),
-            );
+            self.say(&mut inner, Who::Stage, format!("target {}:{} {}", target.0, target.1, health.name()));
         }
         drop(inner);
         self.changed.send_replace(());

@@ -47,20 +47,9 @@ pub fn enter() -> Result<Ground, GroundError> {
     if threads > 1 {
         return Err(GroundError::Threads(threads));
     }
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).map_err(|why| GroundError::Refused {
-        what: "unshare the network and the mounts",
-        why,
-    })?;
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )
-    .map_err(|why| GroundError::Refused {
-        what: "make mounts private",
-        why,
-    })?;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+        .map_err(|why| GroundError::Refused { what: "unshare the network and the mounts", why })?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .map_err(|why| GroundError::Refused { what: "make mounts private", why })?;
     Ok(Ground { _entered: () })
 }

@@ -19,17 +19,12 @@ pub fn render(rehearsal: &Rehearsal) -> Result<String> {
     environment
         .add_template(NAME, include_str!("html/rehearsal.html.j2"))
         .context("failed to read the page's template")?;
-    let page = environment
-        .get_template(NAME)
-        .context("failed to find the page's template")?;
+    let page = environment.get_template(NAME).context("failed to find the page's template")?;
     // Polls of IMDS are many and alike: the page counts them, the JSON has them all.
-    let (imds, calls): (Vec<_>, Vec<_>) = rehearsal
-        .requests
-        .iter()
-        .partition(|request| request.service == "imds");
+    let (imds, calls): (Vec<_>, Vec<_>) =
+        rehearsal.requests.iter().partition(|request| request.service == "imds");
     let (rehearsal, calls) = (Value::from(Serde(rehearsal)), Value::from(Serde(&calls)));
-    page.render(context! { rehearsal, calls, imds => imds.len() })
-        .context("failed to render the page")
+    page.render(context! { rehearsal, calls, imds => imds.len() }).context("failed to render the page")
 }
 
 #[cfg(test)]
@@ -58,35 +53,20 @@ mod tests {
         for raw in ["<b>", "<i>", "<script>"] {
             assert!(!page.contains(raw), "{raw} in {page}");
         }
-        assert!(
-            !page.contains("http://") && !page.contains("https://"),
-            "the page needs nothing else"
-        );
+        assert!(!page.contains("http://") && !page.contains("https://"), "the page needs nothing else");
     }
 
     fn rehearsal() -> Rehearsal {
-        let failure = Failure {
-            at: 1.0,
-            path: "/".to_owned(),
-            reason: "status 502 <".to_owned(),
-        };
+        let failure = Failure { at: 1.0, path: "/".to_owned(), reason: "status 502 <".to_owned() };
         Rehearsal {
             scenario: "life".to_owned(),
             subject: "shop <b>".to_owned(),
             started_at: "2026-01-01T00:00:00Z".to_owned(),
             seconds: 47.5,
             verdict: Verdict::Broken,
-            promises: vec![Promise {
-                promise: "kept <i>".to_owned(),
-                kept: true,
-                evidence: "so".to_owned(),
-            }],
+            promises: vec![Promise { promise: "kept <i>".to_owned(), kept: true, evidence: "so".to_owned() }],
             figures: BTreeMap::from([("boot_to_ready_s".to_owned(), 9.0)]),
-            load: LoadSummary {
-                failed: 1,
-                failures: vec![failure],
-                ..LoadSummary::default()
-            },
+            load: LoadSummary { failed: 1, failures: vec![failure], ..LoadSummary::default() },
             snapshots: vec![Snapshot {
                 at: 3.0,
                 moment: "serving".to_owned(),
@@ -94,11 +74,7 @@ mod tests {
                 readyz: None,
                 status: json!({"phase": "serving"}),
             }],
-            timeline: vec![Event {
-                at: 0.0,
-                who: Who::Stage,
-                text: "the stage is set".to_owned(),
-            }],
+            timeline: vec![Event { at: 0.0, who: Who::Stage, text: "the stage is set".to_owned() }],
             requests: vec![Request {
                 at: 2.0,
                 service: "elasticloadbalancing".to_owned(),

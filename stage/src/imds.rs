@@ -26,10 +26,7 @@ pub(crate) struct Imds {
 
 impl Imds {
     pub(crate) fn new(cloud: Arc<Cloud>) -> Self {
-        Self {
-            cloud,
-            tokens: Mutex::default(),
-        }
+        Self { cloud, tokens: Mutex::default() }
     }
 
     fn respond(&self, peer: Ipv4Addr, request: &Request<Bytes>) -> (StatusCode, Bytes) {
@@ -42,13 +39,12 @@ impl Imds {
                 header("x-aws-ec2-metadata-token-ttl-seconds"),
             ) {
                 (&Method::PUT, Some(_), _) => (StatusCode::FORBIDDEN, Bytes::new()),
-                (&Method::PUT, None, ttl) => match ttl
-                    .and_then(|ttl| ttl.parse().ok())
-                    .filter(|ttl| TTL.contains(ttl))
-                {
-                    Some(ttl) => (StatusCode::OK, self.token(peer, Duration::from_secs(ttl)).into()),
-                    None => (StatusCode::BAD_REQUEST, Bytes::new()),
-                },
+                (&Method::PUT, None, ttl) => {
+                    match ttl.and_then(|ttl| ttl.parse().ok()).filter(|ttl| TTL.contains(ttl)) {
+                        Some(ttl) => (StatusCode::OK, self.token(peer, Duration::from_secs(ttl)).into()),
+                        None => (StatusCode::BAD_REQUEST, Bytes::new()),
+                    }
+                }
                 _ => (StatusCode::METHOD_NOT_ALLOWED, Bytes::new()),
             };
         }
@@ -104,19 +100,13 @@ impl Endpoint for Imds {
             state,
             parameters: Value::Null,
             status: status.as_u16(),
-            error: if status.is_success() {
-                String::new()
-            } else {
-                status.to_string()
-            },
+            error: if status.is_success() { String::new() } else { status.to_string() },
             notes: std::collections::BTreeMap::new(),
         });
         let mut response = reply(status, "text/plain", body);
         // The token's answer repeats its lifetime; clients count from it.
         if let Some(ttl) = request.headers().get("x-aws-ec2-metadata-token-ttl-seconds") {
-            response
-                .headers_mut()
-                .insert("x-aws-ec2-metadata-token-ttl-seconds", ttl.clone());
+            response.headers_mut().insert("x-aws-ec2-metadata-token-ttl-seconds", ttl.clone());
         }
         response
     }
@@ -157,7 +147,7 @@ fn credentials() -> Value {
         "AccessKeyId": ACCESS_KEY,
         "SecretAccessKey": "rehearsal",
         "Token": "rehearsal",
-        "Expiration": (now + Duration::from_secs(6 * 3600)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "Expiration": (now + Duration::from_hours(6)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     })
 }
 

@@ -53,9 +53,8 @@ pub(crate) struct Instance {
 impl Instance {
     /// Boots `root`; its console goes to `console.log` in `scratch`.
     pub(crate) async fn launch(id: &str, address: Ipv4Addr, root: &Path, scratch: &Path) -> Result<Self> {
-        let root = root
-            .canonicalize()
-            .with_context(|| format!("failed to find the root {}", root.display()))?;
+        let root =
+            root.canonicalize().with_context(|| format!("failed to find the root {}", root.display()))?;
         let console = scratch.join("console.log");
         let log =
             fs::File::create(&console).with_context(|| format!("failed to create {}", console.display()))?;
@@ -64,29 +63,17 @@ impl Instance {
         let mut command = tether::command("unshare");
         command
             .args(["--net", "sh", "-ec", CABLE, &std::process::id().to_string()])
-            .args([
-                &format!("k{}", address.octets()[3]),
-                &mac_of(address),
-                BRIDGE,
-                &own,
-                BOOT,
-                "boot",
-            ])
+            .args([&format!("k{}", address.octets()[3]), &mac_of(address), BRIDGE, &own, BOOT, "boot"])
             .args(nspawn(&root, address))
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             // The image's systemd wants cgroup v2, also on a machine that still boots with v1.
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
             .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("failed to share the console")?)
             .stderr(log);
-        let top = tether::spawn(command)
-            .await
-            .context("failed to start systemd-nspawn")?;
+        let top = tether::spawn(command).await.context("failed to start systemd-nspawn")?;
         Ok(Self { top, console, warden })
     }
 
@@ -107,28 +94,15 @@ impl Instance {
         );
         let output = self.enter(&["-n"], &["bash", "-c", &ask], bound).await?;
         let line = String::from_utf8_lossy(&output.stdout);
-        line.split(' ')
-            .nth(1)
-            .and_then(|status| status.trim().parse().ok())
-            .context("no HTTP answer")
+        line.split(' ').nth(1).and_then(|status| status.trim().parse().ok()).context("no HTTP answer")
     }
 
     async fn enter<A: AsRef<OsStr>>(&self, which: &[&str], command: &[A], bound: Duration) -> Result<Output> {
         let leader = self.leader().context("the instance is not up")?;
         let mut nsenter = Command::new("nsenter");
-        nsenter
-            .args(["-t", &leader.to_string()])
-            .args(which)
-            .arg("--")
-            .args(command);
-        nsenter.env_clear().env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        );
-        nsenter
-            .env("LANG", "C.UTF-8")
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+        nsenter.args(["-t", &leader.to_string()]).args(which).arg("--").args(command);
+        nsenter.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        nsenter.env("LANG", "C.UTF-8").stdin(Stdio::null()).kill_on_drop(true);
         tokio::time::timeout(bound, nsenter.output())
             .await
             .with_context(|| format!("no end within {bound:?}"))?
@@ -143,9 +117,8 @@ impl Instance {
         let asked = Instant::now();
         if let Some(leader) = self.leader() {
             // nix knows no real-time signals.
-            let kill = Command::new("sh")
-                .args(["-c", r#"kill "$0" "$1""#, POWER_OFF, &leader.to_string()])
-                .status();
+            let kill =
+                Command::new("sh").args(["-c", r#"kill "$0" "$1""#, POWER_OFF, &leader.to_string()]).status();
             kill.await.context("failed to signal the instance")?;
         }
         if tokio::time::timeout(bound, self.top.wait()).await.is_ok() {
@@ -169,10 +142,7 @@ impl Instance {
         let bytes = fs::read(&self.console).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let all: Vec<&str> = text.lines().collect();
-        all[all.len().saturating_sub(lines)..]
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect()
+        all[all.len().saturating_sub(lines)..].iter().map(|line| (*line).to_owned()).collect()
     }
 
     /// The container's PID 1, as the stage sees it; `None` before it was forked.
@@ -196,6 +166,8 @@ fn nspawn(root: &Path, address: Ipv4Addr) -> Vec<String> {
         "--timezone=off",
         "--capability=CAP_NET_ADMIN",
         &format!("--hostname={hostname}"),
+        // A boot that hangs before the journal says so on the console.
+        "systemd.show_status=yes",
         // Reaches every service: the SDKs find the stage without a word in the image.
         &format!("systemd.setenv=AWS_ENDPOINT_URL=http://{AWS}"),
     ]
@@ -205,9 +177,7 @@ fn nspawn(root: &Path, address: Ipv4Addr) -> Vec<String> {
 
 fn children(pid: u32) -> Vec<u32> {
     let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    list.split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect()
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
 fn is_init(pid: u32) -> bool {

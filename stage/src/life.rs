@@ -68,13 +68,13 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            launch: Duration::from_secs(120),
+            launch: Duration::from_mins(2),
             serve: Duration::from_secs(15),
             deregistration_delay: Duration::from_secs(15),
             deregister_lag: Duration::from_secs(2),
             propagation: Duration::from_secs(1),
-            terminate_hook: Duration::from_secs(60),
-            power_off: Duration::from_secs(60),
+            terminate_hook: Duration::from_mins(1),
+            power_off: Duration::from_mins(1),
             probe_interval: Duration::from_secs(1),
         }
     }

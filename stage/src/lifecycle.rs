@@ -78,15 +78,7 @@ impl Lifecycle {
     /// `deregister_lag` after it was told to go.
     pub fn new(hooks: Vec<Hook>, pending: Duration, deregister_lag: Duration, now: Duration) -> Self {
         let state = State::Pending;
-        Self {
-            state,
-            since: now,
-            hooks,
-            pending,
-            deregister_lag,
-            deregistered: false,
-            waiting: Vec::new(),
-        }
+        Self { state, since: now, hooks, pending, deregister_lag, deregistered: false, waiting: Vec::new() }
     }
 
     /// Where it is.
@@ -107,20 +99,13 @@ impl Lifecycle {
         let mut effects = Vec::new();
         match (self.state, event) {
             (_, Event::Completed(hook, result)) => {
-                let held = self
-                    .waiting
-                    .iter()
-                    .position(|action| action.hook.name == *hook)
-                    .ok_or(NoActiveAction)?;
+                let held =
+                    self.waiting.iter().position(|action| action.hook.name == *hook).ok_or(NoActiveAction)?;
                 self.waiting.remove(held);
                 self.finish(*result, now, &mut effects);
             }
             (_, Event::Heartbeat(hook)) => {
-                let action = self
-                    .waiting
-                    .iter_mut()
-                    .find(|a| a.hook.name == *hook)
-                    .ok_or(NoActiveAction)?;
+                let action = self.waiting.iter_mut().find(|a| a.hook.name == *hook).ok_or(NoActiveAction)?;
                 // A heartbeat restarts the whole timeout, it does not add to what was left.
                 action.deadline = (now + action.hook.heartbeat).min(action.limit);
             }
@@ -190,15 +175,11 @@ impl Lifecycle {
     }
 
     fn hold(&mut self, transition: Transition, next: State, now: Duration, effects: &mut Vec<Effect>) {
-        let held = self
-            .hooks
-            .iter()
-            .filter(|hook| hook.transition == transition)
-            .map(|hook| Action {
-                hook: hook.clone(),
-                deadline: now + hook.heartbeat,
-                limit: now + hook.global(),
-            });
+        let held = self.hooks.iter().filter(|hook| hook.transition == transition).map(|hook| Action {
+            hook: hook.clone(),
+            deadline: now + hook.heartbeat,
+            limit: now + hook.global(),
+        });
         self.waiting = held.collect();
         if self.waiting.is_empty() {
             self.enter(next, now, effects);

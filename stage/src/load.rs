@@ -28,7 +28,7 @@ use summary::{Sample, Tally};
 /// Longest that a user waits; ALB's idle timeout is 60 s.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest that a stream may take.
-const STREAM_PATIENCE: Duration = Duration::from_secs(120);
+const STREAM_PATIENCE: Duration = Duration::from_mins(2);
 /// Between two streams of the mix.
 const STREAM_EVERY: Duration = Duration::from_secs(4);
 
@@ -68,33 +68,17 @@ pub struct Load {
 impl Load {
     /// Starts it; times count from `began`.
     pub fn start(config: LoadConfig, began: Instant, on_failure: OnFailure) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build_http();
-        let shared = Arc::new(Shared {
-            config,
-            client,
-            began,
-            on_failure,
-            tally: Mutex::default(),
-        });
+        let client =
+            Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(30)).build_http();
+        let shared = Arc::new(Shared { config, client, began, on_failure, tally: Mutex::default() });
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let generator = tokio::spawn(generate(Arc::clone(&shared), stopped));
-        Self {
-            shared,
-            stop,
-            generator,
-        }
+        Self { shared, stop, generator }
     }
 
     /// Answers of the instance to requests that were due at or after `at` seconds.
     pub fn by_instance_since(&self, at: f64) -> u64 {
-        self.shared
-            .tally()
-            .samples
-            .iter()
-            .filter(|sample| sample.at >= at && !sample.peer)
-            .count() as u64
+        self.shared.tally().samples.iter().filter(|sample| sample.at >= at && !sample.peer).count() as u64
     }
 
     /// Failures so far.
@@ -121,9 +105,7 @@ impl Load {
 
 impl std::fmt::Debug for Load {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Load")
-            .field("config", &self.shared.config)
-            .finish_non_exhaustive()
+        f.debug_struct("Load").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
 
@@ -157,11 +139,7 @@ impl Shared {
                 let millis = due.elapsed().as_secs_f64() * 1000.0;
                 self.tally().samples.push(Sample { at, millis, peer });
             }
-            Err(reason) => self.fail(Failure {
-                at,
-                path: path.to_owned(),
-                reason,
-            }),
+            Err(reason) => self.fail(Failure { at, path: path.to_owned(), reason }),
         }
     }
 
@@ -172,20 +150,13 @@ impl Shared {
 
     /// Whether the answer was the peer's; an error is the reason of the failure.
     async fn fetch(&self, path: &str) -> Result<bool, String> {
-        let response = self
-            .client
-            .request(self.request(path))
-            .await
-            .map_err(|error| chain("no answer", &error))?;
+        let response =
+            self.client.request(self.request(path)).await.map_err(|error| chain("no answer", &error))?;
         let (status, peer) = (response.status(), response.headers().contains_key(SERVED_BY));
         if status != 200 {
             return Err(format!("status {}", status.as_u16()));
         }
-        response
-            .into_body()
-            .collect()
-            .await
-            .map_err(|error| chain("truncated body", &error))?;
+        response.into_body().collect().await.map_err(|error| chain("truncated body", &error))?;
         Ok(peer)
     }
 }

@@ -45,15 +45,9 @@ pub fn check() -> Result<(), Missing> {
     let dirs: Vec<PathBuf> = env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
         .collect();
-    let missing: Vec<_> = TOOLS
-        .into_iter()
-        .filter(|(tool, _)| !dirs.iter().any(|dir| dir.join(tool).is_file()))
-        .collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(Missing { missing })
-    }
+    let missing: Vec<_> =
+        TOOLS.into_iter().filter(|(tool, _)| !dirs.iter().any(|dir| dir.join(tool).is_file())).collect();
+    if missing.is_empty() { Ok(()) } else { Err(Missing { missing }) }
 }
 
 #[cfg(test)]
@@ -63,11 +57,7 @@ mod tests {
     #[test]
     fn the_message_names_tools_and_each_package_once() {
         let missing = Missing {
-            missing: vec![
-                ("nsenter", "util-linux"),
-                ("haproxy", "haproxy"),
-                ("unshare", "util-linux"),
-            ],
+            missing: vec![("nsenter", "util-linux"), ("haproxy", "haproxy"), ("unshare", "util-linux")],
         };
         assert_eq!(
             missing.to_string(),

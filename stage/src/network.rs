@@ -45,19 +45,13 @@ pub(crate) fn mac_of(address: Ipv4Addr) -> String {
 
 async fn ip(arguments: &str) -> Result<()> {
     let mut command = Command::new("ip");
-    command
-        .args(arguments.split(' '))
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    command.args(arguments.split(' ')).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(BOUND, command.output())
         .await
         .with_context(|| format!("failed to run 'ip {arguments}' within {BOUND:?}"))?
         .with_context(|| format!("failed to run 'ip {arguments}'"))?;
     if !output.status.success() {
-        bail!(
-            "failed to run 'ip {arguments}': {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("failed to run 'ip {arguments}': {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

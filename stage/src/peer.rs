@@ -16,9 +16,7 @@ pub(crate) struct Peer;
 impl Endpoint for Peer {
     async fn answer(&self, _: Ipv4Addr, _: Request<Bytes>) -> Response<Bytes> {
         let mut response = reply(StatusCode::OK, "text/plain", "the rest of the fleet\n");
-        response
-            .headers_mut()
-            .insert(SERVED_BY, HeaderValue::from_static("peer"));
+        response.headers_mut().insert(SERVED_BY, HeaderValue::from_static("peer"));
         response
     }
 }

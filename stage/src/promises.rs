@@ -44,9 +44,7 @@ impl Facts {
     }
 
     fn of<'a>(&'a self, action: &'a str) -> impl Iterator<Item = &'a Request> {
-        self.requests
-            .iter()
-            .filter(move |request| request.action == action)
+        self.requests.iter().filter(move |request| request.action == action)
     }
 
     fn completions<'a>(&'a self, hook: &'a str) -> impl Iterator<Item = &'a Request> {
@@ -56,9 +54,7 @@ impl Facts {
 
     /// When a hook was completed.
     fn completed(&self, hook: &str) -> Option<f64> {
-        self.completions(hook)
-            .find(|request| request.succeeded())
-            .map(|request| request.at)
+        self.completions(hook).find(|request| request.succeeded()).map(|request| request.at)
     }
 
     fn deregistration(&self) -> Option<&Request> {
@@ -72,32 +68,17 @@ impl Facts {
     pub(crate) fn figures(&self) -> Vec<(String, f64)> {
         let ready = self.completed(LAUNCH_HOOK).map(|at| at - self.launched);
         let since_notice = |at: Option<f64>| Some(at? - self.notice?);
-        let abandons = self
-            .requests
-            .iter()
-            .filter(|r| r.parameter("LifecycleActionResult") == Some("ABANDON"))
-            .count();
+        let abandons =
+            self.requests.iter().filter(|r| r.parameter("LifecycleActionResult") == Some("ABANDON")).count();
         let figures = [
             ("boot_to_ready_s", ready.filter(|_| self.in_service.is_some())),
             ("boot_to_healthy_s", self.healthy.map(|at| at - self.launched)),
-            (
-                "notice_to_deregistered_s",
-                since_notice(self.deregistration().map(|request| request.at)),
-            ),
-            (
-                "notice_to_drained_s",
-                since_notice(self.completed(TERMINATE_HOOK)),
-            ),
-            (
-                "abandons",
-                Some(f64::from(u32::try_from(abandons).unwrap_or(u32::MAX))),
-            ),
+            ("notice_to_deregistered_s", since_notice(self.deregistration().map(|request| request.at))),
+            ("notice_to_drained_s", since_notice(self.completed(TERMINATE_HOOK))),
+            ("abandons", Some(f64::from(u32::try_from(abandons).unwrap_or(u32::MAX)))),
         ];
         let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
-        figures
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), rounded(value?))))
-            .collect()
+        figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), rounded(value?)))).collect()
     }
 }
 
@@ -126,11 +107,7 @@ const STREAM: &str = "the stream in flight at the notice finished whole";
 
 fn promise(promise: &str, seen: Result<String, String>) -> Promise {
     let kept = seen.is_ok();
-    Promise {
-        promise: promise.to_owned(),
-        kept,
-        evidence: seen.unwrap_or_else(|broken| broken),
-    }
+    Promise { promise: promise.to_owned(), kept, evidence: seen.unwrap_or_else(|broken| broken) }
 }
 
 fn reached<T>(fact: Option<T>) -> Result<T, String> {
@@ -154,27 +131,16 @@ fn deregistered_first(facts: &Facts) -> Promise {
     let seen = reached(facts.notice).and_then(|notice| {
         let calls = facts.of("DeregisterTargets").count();
         let call = facts.deregistration().ok_or_else(|| {
-            format!(
-                "no DeregisterTargets with id {} and port {WEB} among {calls} call(s)",
-                facts.id
-            )
+            format!("no DeregisterTargets with id {} and port {WEB} among {calls} call(s)", facts.id)
         })?;
         match facts.completed(TERMINATE_HOOK) {
-            Some(completed) if completed <= call.at => Err(format!(
-                "called at {:.1} s, after the hook was completed at {completed:.1} s",
-                call.at
-            )),
-            _ => Ok(format!(
-                "{}:{WEB}, {:.1} s after the notice",
-                facts.id,
-                call.at - notice
-            )),
+            Some(completed) if completed <= call.at => {
+                Err(format!("called at {:.1} s, after the hook was completed at {completed:.1} s", call.at))
+            }
+            _ => Ok(format!("{}:{WEB}, {:.1} s after the notice", facts.id, call.at - notice)),
         }
     });
-    promise(
-        "targets were deregistered by id and port before the terminate hook was completed",
-        seen,
-    )
+    promise("targets were deregistered by id and port before the terminate hook was completed", seen)
 }
 
 fn served_while_draining(facts: &Facts) -> Promise {
@@ -182,30 +148,21 @@ fn served_while_draining(facts: &Facts) -> Promise {
         0 => Err(format!(
             "no request that came after the deregistration at {at:.1} s was answered by the instance"
         )),
-        n => Ok(format!(
-            "{n} requests that still came after the deregistration at {at:.1} s were answered"
-        )),
+        n => Ok(format!("{n} requests that still came after the deregistration at {at:.1} s were answered")),
     });
     promise("the app went on serving while draining", seen)
 }
 
 fn stream_whole(facts: &Facts) -> Promise {
     let seen = reached(facts.notice).and_then(|notice| {
-        let (started, end) = facts
-            .stream
-            .as_ref()
-            .ok_or("no stream of the instance was in flight at the notice")?;
+        let (started, end) =
+            facts.stream.as_ref().ok_or("no stream of the instance was in flight at the notice")?;
         match &end.cut {
             Some(cut) => Err(format!("{cut}, {:.1} s after the notice", end.at - notice)),
-            None if end.at <= notice => Err(format!(
-                "it ended before the notice, after {:.1} s",
-                end.at - started
-            )),
-            None => Ok(format!(
-                "{} bytes, ended {:.1} s after the notice",
-                end.bytes,
-                end.at - notice
-            )),
+            None if end.at <= notice => {
+                Err(format!("it ended before the notice, after {:.1} s", end.at - started))
+            }
+            None => Ok(format!("{} bytes, ended {:.1} s after the notice", end.bytes, end.at - notice)),
         }
     });
     promise(STREAM, seen)
@@ -224,10 +181,7 @@ fn nothing_failed(facts: &Facts) -> Promise {
             "{} of {} failed, the first at {:.1} s: {}: {}",
             load.failed, load.sent, first.at, first.path, first.reason
         )),
-        None => Ok(format!(
-            "{} requests, {} by the instance, none failed",
-            load.sent, load.by_instance
-        )),
+        None => Ok(format!("{} requests, {} by the instance, none failed", load.sent, load.by_instance)),
     };
     promise("no request failed in the whole life", seen)
 }

@@ -119,8 +119,6 @@ impl Rehearsal {
 
     /// Requests of one action, such as `CompleteLifecycleAction`.
     pub fn requests_of<'a>(&'a self, action: &'a str) -> impl Iterator<Item = &'a Request> {
-        self.requests
-            .iter()
-            .filter(move |request| request.action == action)
+        self.requests.iter().filter(move |request| request.action == action)
     }
 }

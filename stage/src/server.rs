@@ -51,20 +51,14 @@ async fn connection<E: Endpoint>(stream: TcpStream, peer: SocketAddr, endpoint: 
         async move {
             let (parts, body) = request.into_parts();
             let response = match Limited::new(body, BODY_LIMIT).collect().await {
-                Ok(body) => {
-                    endpoint
-                        .answer(peer, Request::from_parts(parts, body.to_bytes()))
-                        .await
-                }
+                Ok(body) => endpoint.answer(peer, Request::from_parts(parts, body.to_bytes())).await,
                 Err(_) => reply(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "body too large\n"),
             };
             Ok::<_, Infallible>(response.map(Full::new))
         }
     });
     let mut server = http1::Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(75));
+    server.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(75));
     // A client that breaks off is its own business.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
@@ -98,7 +92,5 @@ pub(crate) async fn status_of(address: SocketAddr, path: &str, bound: Duration) 
         let (status, _) = tokio::join!(asked, connection);
         status
     };
-    tokio::time::timeout(bound, ask)
-        .await
-        .context("no answer in time")?
+    tokio::time::timeout(bound, ask).await.context("no answer in time")?
 }

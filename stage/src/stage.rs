@@ -54,32 +54,15 @@ impl Stage {
         let (cloud, power_off) = Cloud::new(hooks(timing), vec![group], timing.deregister_lag, observer);
         let cloud = Arc::new(cloud);
         let mut tasks = JoinSet::new();
-        listen(
-            &mut tasks,
-            SocketAddr::from((IMDS, 80)),
-            Imds::new(Arc::clone(&cloud)),
-        )
-        .await?;
-        listen(
-            &mut tasks,
-            SocketAddr::from((AWS, 80)),
-            Api::new(Arc::clone(&cloud), WEB),
-        )
-        .await?;
+        listen(&mut tasks, SocketAddr::from((IMDS, 80)), Imds::new(Arc::clone(&cloud))).await?;
+        listen(&mut tasks, SocketAddr::from((AWS, 80)), Api::new(Arc::clone(&cloud), WEB)).await?;
         listen(&mut tasks, PEER, Peer).await?;
         let balancer = Balancer::start(scratch).await?;
         tasks.spawn(lease_addresses(Arc::clone(&cloud)));
         tasks.spawn(beat(Arc::clone(&cloud), balancer, timing.propagation));
         tasks.spawn(probe(Arc::clone(&cloud), timing.probe_interval));
-        cloud.tell(
-            Who::Stage,
-            "the stage is set: network, DHCP, IMDSv2, AWS endpoint, HAProxy",
-        );
-        Ok(Self {
-            cloud,
-            power_off,
-            _tasks: tasks,
-        })
+        cloud.tell(Who::Stage, "the stage is set: network, DHCP, IMDSv2, AWS endpoint, HAProxy");
+        Ok(Self { cloud, power_off, _tasks: tasks })
     }
 }
 
@@ -97,9 +80,8 @@ fn hooks(timing: &Timing) -> Vec<Hook> {
 }
 
 async fn listen<E: Endpoint>(tasks: &mut JoinSet<()>, address: SocketAddr, endpoint: E) -> Result<()> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("failed to listen on {address}"))?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("failed to listen on {address}"))?;
     tasks.spawn(serve(listener, Arc::new(endpoint)));
     Ok(())
 }
@@ -108,11 +90,7 @@ async fn lease_addresses(cloud: Arc<Cloud>) {
     let lease = |mac: [u8; 6]| {
         let inner = cloud.lock();
         let text = mac.map(|byte| format!("{byte:02x}")).join(":");
-        inner
-            .members
-            .values()
-            .map(|member| member.address)
-            .find(|address| mac_of(*address) == text)
+        inner.members.values().map(|member| member.address).find(|address| mac_of(*address) == text)
     };
     if let Err(error) = dhcp::serve(lease).await {
         cloud.tell(Who::Stage, format!("{error:#}"));
@@ -133,9 +111,8 @@ async fn beat(cloud: Arc<Cloud>, mut balancer: Balancer, propagation: Duration) 
         }
         if routes != known {
             for (target, _, route) in routes.iter().filter(|route| !known.contains(route)) {
-                let was_ready = known
-                    .iter()
-                    .any(|(other, _, route)| other == target && *route == Route::Ready);
+                let was_ready =
+                    known.iter().any(|(other, _, route)| other == target && *route == Route::Ready);
                 match route {
                     Route::Ready => tell(&cloud, target, "sends requests to"),
                     Route::Drain if was_ready => tell(&cloud, target, "sends no new requests to"),
@@ -148,10 +125,7 @@ async fn beat(cloud: Arc<Cloud>, mut balancer: Balancer, propagation: Duration) 
 }
 
 fn tell(cloud: &Cloud, target: &TargetId, what: &str) {
-    cloud.tell(
-        Who::Stage,
-        format!("the balancer {what} {}:{}", target.0, target.1),
-    );
+    cloud.tell(Who::Stage, format!("the balancer {what} {}:{}", target.0, target.1));
 }
 
 fn routes(cloud: &Cloud, propagation: Duration) -> Vec<(TargetId, Ipv4Addr, Route)> {
@@ -176,9 +150,7 @@ async fn probe(cloud: Arc<Cloud>, interval: Duration) {
         probes.tick().await;
         let due: Vec<(TargetId, Ipv4Addr)> = {
             let inner = cloud.lock();
-            let targets = inner.target_groups[0]
-                .targets()
-                .filter(|(_, health)| *health != Health::Draining);
+            let targets = inner.target_groups[0].targets().filter(|(_, health)| *health != Health::Draining);
             targets
                 .filter_map(|(target, _)| Some((target.clone(), inner.members.get(&target.0)?.address)))
                 .collect()

@@ -41,10 +41,9 @@ impl Health {
             Health::Initial => Some(("Elb.InitialHealthChecking", "Initial health checks in progress")),
             Health::Healthy => None,
             Health::Unhealthy => Some(("Target.FailedHealthChecks", "Health checks failed")),
-            Health::Draining => Some((
-                "Target.DeregistrationInProgress",
-                "Target deregistration is in progress",
-            )),
+            Health::Draining => {
+                Some(("Target.DeregistrationInProgress", "Target deregistration is in progress"))
+            }
         }
     }
 }
@@ -88,12 +87,7 @@ pub struct TargetGroup {
 impl TargetGroup {
     /// An empty group.
     pub fn new(arn: String, port: u16, delay: Duration) -> Self {
-        Self {
-            arn,
-            port,
-            delay,
-            targets: BTreeMap::new(),
-        }
+        Self { arn, port, delay, targets: BTreeMap::new() }
     }
 
     /// Adds a target; one that is draining comes back.
@@ -105,12 +99,7 @@ impl TargetGroup {
             probes: (true, 0),
         });
         if entry.health == Health::Draining {
-            *entry = Target {
-                health: Health::Initial,
-                since: now,
-                routed: false,
-                probes: (true, 0),
-            };
+            *entry = Target { health: Health::Initial, since: now, routed: false, probes: (true, 0) };
         }
     }
 
@@ -119,12 +108,7 @@ impl TargetGroup {
         match self.targets.get_mut(target) {
             Some(target) if target.health != Health::Draining => {
                 let routed = target.health == Health::Healthy;
-                *target = Target {
-                    health: Health::Draining,
-                    since: now,
-                    routed,
-                    probes: (true, 0),
-                };
+                *target = Target { health: Health::Draining, since: now, routed, probes: (true, 0) };
                 true
             }
             _ => false,
@@ -134,26 +118,13 @@ impl TargetGroup {
     /// Takes one probe's result; the new state when that changed it.
     pub fn probed(&mut self, target: &TargetId, passed: bool, now: Duration) -> Option<Health> {
         let target = self.targets.get_mut(target)?;
-        let says = if passed {
-            Health::Healthy
-        } else {
-            Health::Unhealthy
-        };
-        let streak = if target.probes.0 == passed {
-            target.probes.1 + 1
-        } else {
-            1
-        };
+        let says = if passed { Health::Healthy } else { Health::Unhealthy };
+        let streak = if target.probes.0 == passed { target.probes.1 + 1 } else { 1 };
         target.probes = (passed, streak);
         if target.health == Health::Draining || target.health == says || streak < THRESHOLD {
             return None;
         }
-        *target = Target {
-            health: says,
-            since: now,
-            routed: false,
-            probes: target.probes,
-        };
+        *target = Target { health: says, since: now, routed: false, probes: target.probes };
         Some(says)
     }
 
@@ -161,12 +132,8 @@ impl TargetGroup {
     pub fn tick(&mut self, now: Duration) -> Vec<TargetId> {
         let delay = self.delay;
         let over = |target: &Target| target.health == Health::Draining && now >= target.since + delay;
-        let gone: Vec<TargetId> = self
-            .targets
-            .iter()
-            .filter(|(_, t)| over(t))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let gone: Vec<TargetId> =
+            self.targets.iter().filter(|(_, t)| over(t)).map(|(id, _)| id.clone()).collect();
         self.targets.retain(|id, _| !gone.contains(id));
         gone
     }
@@ -184,16 +151,12 @@ impl TargetGroup {
     /// What the balancer does with a target, `propagation` after the control plane decided.
     pub fn route(&self, target: &TargetId, now: Duration, propagation: Duration) -> Route {
         match self.targets.get(target) {
-            Some(Target {
-                health: Health::Healthy,
-                ..
-            }) => Route::Ready,
-            Some(Target {
-                health: Health::Draining,
-                since,
-                routed: true,
-                ..
-            }) if now < *since + propagation => Route::Ready,
+            Some(Target { health: Health::Healthy, .. }) => Route::Ready,
+            Some(Target { health: Health::Draining, since, routed: true, .. })
+                if now < *since + propagation =>
+            {
+                Route::Ready
+            }
             Some(_) => Route::Drain,
             None => Route::Out,
         }
@@ -212,11 +175,7 @@ mod tests {
         assert_eq!(group.probed(&id, true, S), None);
         assert_eq!(group.probed(&id, true, S), Some(Health::Healthy));
         assert_eq!(group.probed(&id, false, S), None);
-        assert_eq!(
-            group.probed(&id, true, S),
-            None,
-            "one failure in between is forgiven"
-        );
+        assert_eq!(group.probed(&id, true, S), None, "one failure in between is forgiven");
         assert_eq!(group.probed(&id, false, S), None);
         assert_eq!(group.probed(&id, false, S), Some(Health::Unhealthy));
     }

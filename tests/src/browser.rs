@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// For the driver to listen: a cold start on a busy machine.
 const START: Duration = Duration::from_secs(30);
 /// For any one command to the browser, its start included.
-const COMMAND: Duration = Duration::from_secs(60);
+const COMMAND: Duration = Duration::from_mins(1);
 /// Between two looks at a page that is still working.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -71,9 +71,7 @@ impl Browser {
         let options = json!({ "args": browser.flags() });
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
         let session = browser.send("POST", "", &wanted)?;
-        let id = session["sessionId"]
-            .as_str()
-            .with_context(|| format!("no session in {session}"))?;
+        let id = session["sessionId"].as_str().with_context(|| format!("no session in {session}"))?;
         browser.session = format!("/{id}");
         Ok(browser)
     }
@@ -87,11 +85,7 @@ impl Browser {
         let fixed = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --no-proxy-server \
                      --disable-background-networking --disable-component-update --disable-sync \
                      --disable-dev-shm-usage --window-size=1280,900";
-        fixed
-            .split_whitespace()
-            .map(str::to_owned)
-            .chain([only, profile])
-            .collect()
+        fixed.split_whitespace().map(str::to_owned).chain([only, profile]).collect()
     }
 
     /// Loads a path of the base, until the browser calls it loaded; scripts may still be at work.
@@ -100,8 +94,7 @@ impl Browser {
     /// If nothing answers there.
     pub fn open(&self, path: &str) -> Result<()> {
         let url = format!("{}{path}", self.base);
-        self.send("POST", "/url", &json!({ "url": url }))
-            .with_context(|| format!("failed to open {url}"))?;
+        self.send("POST", "/url", &json!({ "url": url })).with_context(|| format!("failed to open {url}"))?;
         Ok(())
     }
 
@@ -116,10 +109,7 @@ impl Browser {
             if text.contains(needle) {
                 return Ok(text);
             }
-            ensure!(
-                Instant::now() < end,
-                "no '{needle}' on the page after {bound:?}; it says:\n{text}"
-            );
+            ensure!(Instant::now() < end, "no '{needle}' on the page after {bound:?}; it says:\n{text}");
             // Scripts tell no one when they are done.
             std::thread::park_timeout(LOOK);
         }
@@ -147,14 +137,8 @@ impl Browser {
     /// # Errors
     /// If none does.
     pub fn click(&self, selector: &str) -> Result<()> {
-        let found = self.send(
-            "POST",
-            "/element",
-            &json!({ "using": "css selector", "value": selector }),
-        )?;
-        let id = found
-            .as_object()
-            .and_then(|element| element.values().next()?.as_str());
+        let found = self.send("POST", "/element", &json!({ "using": "css selector", "value": selector }))?;
+        let id = found.as_object().and_then(|element| element.values().next()?.as_str());
         let id = id.with_context(|| format!("no element in {found}"))?;
         self.send("POST", &format!("/element/{id}/click"), &json!({}))?;
         Ok(())
@@ -178,11 +162,7 @@ impl Browser {
 
     /// One command of the W3C `WebDriver` protocol; returns its value.
     fn send(&self, method: &str, command: &str, body: &Value) -> Result<Value> {
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
         let path = format!("/session{}{command}", self.session);
         let mut stream = self.connect()?;
         stream.set_read_timeout(Some(COMMAND))?;
@@ -233,9 +213,7 @@ fn command(network: Option<&Path>) -> Command {
     let isolate = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
     let mut command = Command::new(if network.is_some() { "nsenter" } else { isolate[0] });
     if let Some(network) = network {
-        command
-            .arg(format!("--net={}", network.display()))
-            .arg(isolate[0]);
+        command.arg(format!("--net={}", network.display())).arg(isolate[0]);
     }
     command.args(&isolate[1..]);
     command

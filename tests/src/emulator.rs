@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// The first start makes a Python environment from `PyPI`; the others take about a second.
-const START: Duration = Duration::from_secs(300);
+const START: Duration = Duration::from_mins(5);
 
 /// A running stand-in. It ends when its stdin does, so it cannot outlive a killed test.
 #[derive(Debug)]
@@ -60,12 +60,7 @@ impl Emulator {
         let read = |block: &Value| {
             let index = block["BlockIndex"].as_u64().expect("a block has an index");
             let token = block["BlockToken"].as_str().expect("and a token");
-            (
-                index,
-                self.ebs(&format!(
-                    "/snapshots/{snapshot}/blocks/{index}?blockToken={token}"
-                )),
-            )
+            (index, self.ebs(&format!("/snapshots/{snapshot}/blocks/{index}?blockToken={token}")))
         };
         blocks.iter().map(read).collect()
     }
@@ -73,20 +68,13 @@ impl Emulator {
     /// The stand-in routes by the signature's scope and does not verify it.
     fn ebs(&self, path: &str) -> Vec<u8> {
         let scope = "Credential=test/20260101/us-east-1/ebs/aws4_request, SignedHeaders=host, Signature=0";
-        self.exchange(&format!(
-            "GET {path} HTTP/1.0\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n\r\n"
-        ))
+        self.exchange(&format!("GET {path} HTTP/1.0\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n\r\n"))
     }
 
     /// All calls of one operation so far, with their parameters.
     pub fn calls(&self, operation: &str) -> Vec<Value> {
-        let Value::Array(calls) = self.ask("GET", "calls", &Value::Null) else {
-            panic!("calls are a list")
-        };
-        calls
-            .into_iter()
-            .filter(|call| call["operation"] == operation)
-            .collect()
+        let Value::Array(calls) = self.ask("GET", "calls", &Value::Null) else { panic!("calls are a list") };
+        calls.into_iter().filter(|call| call["operation"] == operation).collect()
     }
 
     /// Makes the next calls of the named operations fail.
@@ -117,10 +105,7 @@ impl Emulator {
         stream.write_all(request.as_bytes()).expect("it takes a request");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).expect("it answers");
-        let end = answer
-            .windows(4)
-            .position(|bytes| bytes == b"\r\n\r\n")
-            .expect("an HTTP answer");
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("an HTTP answer");
         let head = String::from_utf8_lossy(&answer[..end]);
         assert!(head.contains(" 200 "), "{head}");
         answer.split_off(end + 4)

@@ -22,11 +22,7 @@ pub struct Story<'a> {
 impl<'a> Story<'a> {
     /// Call before the story's first program starts.
     pub fn begin(mark: &'a str, folder: &'a Path) -> Self {
-        Self {
-            mark,
-            folder,
-            namespaces: named_namespaces(),
-        }
+        Self { mark, folder, namespaces: named_namespaces() }
     }
 
     /// What is there now that is the story's.
@@ -36,25 +32,16 @@ impl<'a> Story<'a> {
         let mut found = processes(&needle, &folder);
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
         found.extend(
-            mounts
-                .lines()
-                .filter(|line| line.contains(&*folder))
-                .map(|line| format!("mount {line}")),
+            mounts.lines().filter(|line| line.contains(&*folder)).map(|line| format!("mount {line}")),
         );
         for device in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
             if let Ok(file) = fs::read_to_string(device.path().join("loop/backing_file"))
                 && file.contains(&*folder)
             {
-                found.push(format!(
-                    "loop device {}: {}",
-                    device.file_name().to_string_lossy(),
-                    file.trim()
-                ));
+                found.push(format!("loop device {}: {}", device.file_name().to_string_lossy(), file.trim()));
             }
         }
-        let new = named_namespaces()
-            .into_iter()
-            .filter(|name| !self.namespaces.contains(name));
+        let new = named_namespaces().into_iter().filter(|name| !self.namespaces.contains(name));
         found.extend(new.map(|name| format!("network namespace {}", name.to_string_lossy())));
         found
     }
@@ -80,12 +67,7 @@ impl<'a> Story<'a> {
 }
 
 fn named_namespaces() -> BTreeSet<OsString> {
-    fs::read_dir("/run/netns")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name())
-        .collect()
+    fs::read_dir("/run/netns").into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
 }
 
 fn processes(needle: &str, folder: &str) -> Vec<String> {
@@ -96,11 +78,8 @@ fn processes(needle: &str, folder: &str) -> Vec<String> {
             continue;
         }
         let at = process.path();
-        let marked = fs::read(at.join("environ")).is_ok_and(|environ| {
-            environ
-                .split(|b| *b == 0)
-                .any(|variable| variable == needle.as_bytes())
-        });
+        let marked = fs::read(at.join("environ"))
+            .is_ok_and(|environ| environ.split(|b| *b == 0).any(|variable| variable == needle.as_bytes()));
         // A container's processes have another environment, but their root is a mount of the story's folder.
         let mounted = fs::read_to_string(at.join("mountinfo")).is_ok_and(|mounts| mounts.contains(folder));
         if marked || mounted {

@@ -6,19 +6,13 @@ use std::process::{Command, Output, Stdio};
 
 /// The repository's root.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the repository")
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_path_buf()
 }
 
 /// Cargo's target folder, found from the running test's own path (`target/debug/deps/story-…`).
 pub fn target() -> PathBuf {
     let this = std::env::current_exe().expect("a test knows its own path");
-    let folder = this
-        .ancestors()
-        .nth(3)
-        .expect("a test lies three levels below the target folder");
+    let folder = this.ancestors().nth(3).expect("a test lies three levels below the target folder");
     folder.to_path_buf()
 }
 
@@ -34,11 +28,7 @@ pub fn agent() -> PathBuf {
 
 fn built(name: &str, remedy: &str) -> PathBuf {
     let path = target().join(name);
-    assert!(
-        path.exists(),
-        "{} is not built: run `{remedy}` (`make test` does)",
-        path.display()
-    );
+    assert!(path.exists(), "{} is not built: run `{remedy}` (`make test` does)", path.display());
     path
 }
 
@@ -55,9 +45,7 @@ where
             command.env_remove(name);
         }
     }
-    command
-        .env("KILN_AGENT", agent())
-        .env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("KILN_AGENT", agent()).env("AWS_EC2_METADATA_DISABLED", "true");
     command
 }
 
@@ -74,11 +62,7 @@ pub struct Ended {
 
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Ended {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command.output().expect("the program starts");
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
     Ended {
         code: status.code(),
         stdout: String::from_utf8_lossy(&stdout).into_owned(),

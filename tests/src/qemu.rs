@@ -57,13 +57,7 @@ pub struct Machine {
 impl Machine {
     /// A machine with a metadata service that knows no user data, no group and no role.
     pub fn new(firmware: Firmware) -> Self {
-        Self {
-            firmware,
-            metadata: Metadata::default(),
-            aws: None,
-            vendor: None,
-            memory: 1024,
-        }
+        Self { firmware, metadata: Metadata::default(), aws: None, vendor: None, memory: 1024 }
     }
 
     /// Starts the disk and returns at once.
@@ -113,13 +107,8 @@ impl Guest {
     }
 
     fn start(mut command: Command, port: u16, accel: Accel) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit());
-        let mut child = command
-            .spawn()
-            .expect("setpriv of util-linux starts qemu-system-x86_64");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("setpriv of util-linux starts qemu-system-x86_64");
         let output = child.stdout.take().expect("the serial console is piped");
         let console = Arc::new(Mutex::new(String::new()));
         let (ended, lines) = channel();
@@ -134,14 +123,7 @@ impl Guest {
                 log.push('\n');
             }
         });
-        Self {
-            child,
-            console,
-            lines,
-            port,
-            started: Instant::now(),
-            accel,
-        }
+        Self { child, console, lines, port, started: Instant::now(), accel }
     }
 
     /// Where the guest's port 80 is on this machine.
@@ -197,11 +179,7 @@ impl Guest {
         let console = self.console();
         let lines: Vec<&str> = console.lines().collect();
         let tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
-        let how = if gone {
-            "QEMU ended"
-        } else {
-            "not answered with 200"
-        };
+        let how = if gone { "QEMU ended" } else { "not answered with 200" };
         format!(
             "GET {path}: {how} after {:?} ({:?}); last: {last}\n--- console\n{tail}",
             self.age(),
@@ -221,32 +199,12 @@ impl Drop for Guest {
 fn qemu(disk: &Path, firmware: Firmware, accel: Accel) -> Command {
     // A machine must not outlive a killed test.
     let mut command = Command::new("setpriv");
-    command.args([
-        "--pdeathsig",
-        "KILL",
-        "--",
-        "qemu-system-x86_64",
-        "-M",
-        "q35",
-        "-smp",
-        "2",
-    ]);
-    command.args([
-        "-display",
-        "none",
-        "-monitor",
-        "none",
-        "-serial",
-        "stdio",
-        "-no-reboot",
-    ]);
+    command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64", "-M", "q35", "-smp", "2"]);
+    command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
     command.args(accel.arguments());
     // EBS volumes are NVMe disks on every current instance type.
     let file = disk.display();
-    command.args([
-        "-drive",
-        &format!("file={file},format=raw,if=none,id=root,snapshot=on"),
-    ]);
+    command.args(["-drive", &format!("file={file},format=raw,if=none,id=root,snapshot=on")]);
     command.args(["-device", "nvme,drive=root,serial=vol0root"]);
     if firmware == Firmware::Uefi {
         let code = "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd";

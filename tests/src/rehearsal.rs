@@ -25,18 +25,13 @@ pub fn rehearse(baked: &Baked, user_data: Option<&Path>) -> Rehearsed {
     let path = baked.image.join("rehearsal.json");
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{error}: {}\n{}", path.display(), ended.stderr));
-    Rehearsed {
-        report: serde_json::from_str(&text).expect("rehearsal.json is JSON"),
-        ended,
-    }
+    Rehearsed { report: serde_json::from_str(&text).expect("rehearsal.json is JSON"), ended }
 }
 
 impl Rehearsed {
     /// The instance's requests of one action, in order.
     pub fn requests(&self, action: &str) -> Vec<&Value> {
-        let all = self.report["requests"]
-            .as_array()
-            .expect("the report has requests");
+        let all = self.report["requests"].as_array().expect("the report has requests");
         all.iter().filter(|request| request["action"] == action).collect()
     }
 
@@ -45,20 +40,13 @@ impl Rehearsed {
         let accepted = self.requests("CompleteLifecycleAction").into_iter();
         accepted
             .filter(|request| request["status"] == 200 && request["state"] == state)
-            .map(|request| {
-                (
-                    at(request),
-                    parameter(request, "LifecycleActionResult").to_owned(),
-                )
-            })
+            .map(|request| (at(request), parameter(request, "LifecycleActionResult").to_owned()))
             .collect()
     }
 
     /// What the instance said of itself at a moment of its life.
     pub fn snapshot(&self, moment: &str) -> &Value {
-        let all = self.report["snapshots"]
-            .as_array()
-            .expect("the report has snapshots");
+        let all = self.report["snapshots"].as_array().expect("the report has snapshots");
         let found = all.iter().find(|snapshot| snapshot["moment"] == moment);
         found.unwrap_or_else(|| panic!("no snapshot `{moment}` in {all:#?}"))
     }

@@ -37,15 +37,8 @@ pub fn baked() -> Baked {
 pub fn bake(app: &Path) -> Baked {
     let ended = run(kiln_command(["--json", "bake"]).current_dir(app)).expect_code(0);
     let receipt: Value = serde_json::from_str(&ended.stdout).expect("stdout carries the receipt alone");
-    let digest = receipt["digest"]
-        .as_str()
-        .expect("the receipt names the digest")
-        .to_owned();
-    Baked {
-        app: app.to_path_buf(),
-        image: app.join(".kiln/images").join(digest),
-        receipt,
-    }
+    let digest = receipt["digest"].as_str().expect("the receipt names the digest").to_owned();
+    Baked { app: app.to_path_buf(), image: app.join(".kiln/images").join(digest), receipt }
 }
 
 /// Writes a fresh starter into `folder`.
@@ -56,10 +49,7 @@ pub fn init(folder: &Path) {
 
 /// A fresh starter in a temporary folder of its own, for stories that change it.
 pub fn fresh() -> tempfile::TempDir {
-    let folder = tempfile::Builder::new()
-        .prefix("kiln-story-")
-        .tempdir()
-        .expect("make a temporary folder");
+    let folder = tempfile::Builder::new().prefix("kiln-story-").tempdir().expect("make a temporary folder");
     init(&folder.path().join("app"));
     folder
 }

@@ -36,11 +36,7 @@ fn a_broken_manifest_is_shown_with_a_caret() {
     for command in ["check", "plan", "bake"] {
         let ended = run(kiln_command([command]).current_dir(&app)).expect_code(78);
         assert!(ended.stderr.contains("kiln.toml:"), "{}", ended.stderr);
-        assert!(
-            ended.stderr.contains('^') && ended.stderr.contains("wsgy"),
-            "{}",
-            ended.stderr
-        );
+        assert!(ended.stderr.contains('^') && ended.stderr.contains("wsgy"), "{}", ended.stderr);
         assert!(ended.stdout.is_empty(), "{}", ended.stdout);
     }
     assert_no_image(&app);
@@ -60,11 +56,7 @@ fn a_missing_lock_file_is_named_with_the_command_that_makes_it() {
 fn a_failing_frontend_build_shows_its_last_lines_and_its_exit_code() {
     let folder = fresh();
     let app = folder.path().join("app");
-    edit(
-        &app.join("kiln.toml"),
-        "npm run build",
-        "echo the tile is cracked; exit 7",
-    );
+    edit(&app.join("kiln.toml"), "npm run build", "echo the tile is cracked; exit 7");
     let ended = bake(&app).expect_code(1);
     assert!(ended.stderr.contains("the tile is cracked"), "{}", ended.stderr);
     assert!(ended.stderr.contains('7'), "{}", ended.stderr);
@@ -94,20 +86,13 @@ fn a_full_disk_is_said_and_leaves_nothing() {
         cd /mnt
         code=0
         "$2" bake || code=$?
-        find /mnt/.kiln -type f -size +1M >&2
+        find /mnt/.kiln -type f -size +1M -printf 'left behind: %p\n' >&2
         exit $code"#;
     let kiln = kiln_tests::programs::kiln();
     let mut command = Command::new("unshare");
-    command
-        .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
-        .arg(&app)
-        .arg(kiln);
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(&app).arg(kiln);
     command.env("KILN_AGENT", kiln_tests::programs::agent());
     let ended = run(&mut command).expect_code(1);
     assert!(ended.stderr.contains("space"), "{}", ended.stderr);
-    assert!(
-        !ended.stderr.contains("/mnt/.kiln/images/"),
-        "left behind: {}",
-        ended.stderr
-    );
+    assert!(!ended.stderr.contains("left behind"), "{}", ended.stderr);
 }

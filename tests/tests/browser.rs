@@ -21,29 +21,18 @@ fn a_page_that_fetches_is_seen_as_a_person_sees_it() {
     let base = serve(None);
     let browser = Browser::start(&base).expect("a browser starts");
     browser.open("/").expect("the page opens");
-    assert_eq!(
-        browser.text_with("told", BOUND).expect("it fetches"),
-        "told first\n\ngo"
-    );
+    assert_eq!(browser.text_with("told", BOUND).expect("it fetches"), "told first\n\ngo");
     browser.click("button").expect("there is a button");
     browser.text_with("told second", BOUND).expect("it fetches again");
 
     let folder = tempfile::tempdir().expect("a scratch folder");
     let picture = folder.path().join("page.png");
     browser.screenshot(&picture).expect("a picture");
-    assert!(
-        std::fs::read(&picture)
-            .expect("it is there")
-            .starts_with(b"\x89PNG")
-    );
+    assert!(std::fs::read(&picture).expect("it is there").starts_with(b"\x89PNG"));
 
-    let error = browser
-        .text_with("something else", Duration::ZERO)
-        .expect_err("it does not say that");
+    let error = browser.text_with("something else", Duration::ZERO).expect_err("it does not say that");
     assert!(error.to_string().contains("told second"), "{error}");
-    browser
-        .run("throw new Error('as asked')")
-        .expect_err("a script's error is the test's");
+    browser.run("throw new Error('as asked')").expect_err("a script's error is the test's");
 }
 
 #[test]
@@ -57,10 +46,8 @@ fn a_browser_works_inside_a_network_namespace() {
 
 #[test]
 fn nothing_of_a_browser_outlives_it() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .expect("a port is free")
-        .local_addr()
-        .expect("it has an address");
+    let closed =
+        TcpListener::bind("127.0.0.1:0").expect("a port is free").local_addr().expect("it has an address");
     let browser = Browser::start(&format!("http://{closed}")).expect("a browser starts");
     browser.open("/").expect_err("nothing listens there");
     let profile = browser.profile().to_owned();
@@ -72,9 +59,7 @@ fn nothing_of_a_browser_outlives_it() {
 
 /// The command lines that name a folder.
 fn processes_with(folder: &str) -> Vec<String> {
-    let all = std::fs::read_dir("/proc")
-        .expect("processes are listed")
-        .flatten();
+    let all = std::fs::read_dir("/proc").expect("processes are listed").flatten();
     let lines = all.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok());
     lines.filter(|line| line.contains(folder)).collect()
 }
@@ -89,8 +74,7 @@ fn serve(network: Option<&Path>) -> String {
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("root may enter it");
         }
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        tell.send(listener.local_addr().expect("it has an address"))
-            .expect("the test waits");
+        tell.send(listener.local_addr().expect("it has an address")).expect("the test waits");
         for stream in listener.incoming() {
             let mut stream = stream.expect("a connection");
             let mut line = String::new();
@@ -106,10 +90,8 @@ fn serve(network: Option<&Path>) -> String {
                 Some("/clicked") => ("application/json", r#"{"word": "second"}"#),
                 _ => ("text/plain", ""),
             };
-            let head = format!(
-                "HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
-                body.len()
-            );
+            let head =
+                format!("HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
             let _ = stream.write_all((head + body).as_bytes());
         }
     });
@@ -131,16 +113,8 @@ impl Network {
             .spawn()
             .expect("root may unshare");
         let mut said = [0; 3];
-        holder
-            .stdout
-            .take()
-            .expect("a pipe")
-            .read_exact(&mut said)
-            .expect("its loopback comes up");
-        Self {
-            path: format!("/proc/{}/ns/net", holder.id()).into(),
-            holder,
-        }
+        holder.stdout.take().expect("a pipe").read_exact(&mut said).expect("its loopback comes up");
+        Self { path: format!("/proc/{}/ns/net", holder.id()).into(), holder }
     }
 }
 

@@ -23,24 +23,12 @@ fn a_script_that_exits_3_abandons_the_launch_once() {
     let completions = life.completions("Pending:Wait");
     assert_eq!(completions.len(), 1, "{}", life.story());
     assert_eq!(completions[0].1, "ABANDON");
-    assert_eq!(
-        life.requests("CompleteLifecycleAction").len(),
-        1,
-        "{}",
-        life.story()
-    );
+    assert_eq!(life.requests("CompleteLifecycleAction").len(), 1, "{}", life.story());
 
     let failed = life.snapshot("failed");
     assert_eq!(failed["readyz"], 503, "{failed:#}");
     assert_eq!(failed["healthz"], 503, "{failed:#}");
     let status = failed["status"].to_string();
-    assert!(
-        status.contains("bootstrap") && status.contains('3'),
-        "the status does not say why: {status}"
-    );
-    assert!(
-        life.ended.stderr.contains("the migration failed"),
-        "no journal in {}",
-        life.ended.stderr
-    );
+    assert!(status.contains("bootstrap") && status.contains('3'), "the status does not say why: {status}");
+    assert!(life.ended.stderr.contains("the migration failed"), "no journal in {}", life.ended.stderr);
 }

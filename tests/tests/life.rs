@@ -26,10 +26,7 @@ fn the_launch_hook_is_completed_once_and_only_when_ready(life: &Rehearsed) {
     assert_eq!(launched.len(), 1, "{}", life.story());
     assert_eq!(launched[0].1, "CONTINUE");
     let completed = life.requests("CompleteLifecycleAction");
-    assert_eq!(
-        completed[0]["notes"]["healthz"], 200,
-        "the stage asked /healthz when the hook was completed"
-    );
+    assert_eq!(completed[0]["notes"]["healthz"], 200, "the stage asked /healthz when the hook was completed");
     assert_eq!(life.snapshot("serving")["readyz"], 200);
 }
 
@@ -38,13 +35,8 @@ fn cpu_arrives_under_the_right_dimensions(life: &Rehearsed) {
     for call in life.requests("PutMetricData") {
         assert_eq!(call["status"], 200);
         assert_eq!(call["parameters"]["Namespace"], "Kiln");
-        let data = call["parameters"]["MetricData"]
-            .as_array()
-            .expect("a list of data");
-        for datum in data
-            .iter()
-            .filter(|datum| datum["MetricName"] == "CPUUtilization")
-        {
+        let data = call["parameters"]["MetricData"].as_array().expect("a list of data");
+        for datum in data.iter().filter(|datum| datum["MetricName"] == "CPUUtilization") {
             assert_eq!(datum["Unit"], "Percent");
             let percent = datum["Value"].as_f64().expect("a number");
             assert!((0.0..=100.0).contains(&percent), "{percent} %");
@@ -61,38 +53,22 @@ fn targets_are_told_to_leave_before_the_terminate_hook_is_completed(life: &Rehea
     let completions = life.completions("Terminating:Wait");
     assert_eq!(completions.len(), 1, "{}", life.story());
     assert_eq!(completions[0].1, "CONTINUE");
-    let every_accepted = life
-        .requests("CompleteLifecycleAction")
-        .iter()
-        .filter(|r| r["status"] == 200)
-        .count();
-    assert_eq!(
-        every_accepted, 2,
-        "the launch and the terminate hook, nothing else"
-    );
+    let every_accepted =
+        life.requests("CompleteLifecycleAction").iter().filter(|r| r["status"] == 200).count();
+    assert_eq!(every_accepted, 2, "the launch and the terminate hook, nothing else");
 
     let told = life.requests("DeregisterTargets");
     assert!(!told.is_empty(), "{}", life.story());
     for call in told {
-        assert!(
-            parameter(call, "Targets.member.1.Id").starts_with("i-"),
-            "{call:#}"
-        );
+        assert!(parameter(call, "Targets.member.1.Id").starts_with("i-"), "{call:#}");
         assert_eq!(parameter(call, "Targets.member.1.Port"), "80", "{call:#}");
-        assert!(
-            at(call) < completions[0].0,
-            "deregistered after the hook was completed"
-        );
+        assert!(at(call) < completions[0].0, "deregistered after the hook was completed");
     }
 }
 
 fn users_notice_nothing(life: &Rehearsed) {
     let load = &life.report["load"];
-    let count = |name: &str| {
-        load[name]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no count `{name}` in {load:#}"))
-    };
+    let count = |name: &str| load[name].as_u64().unwrap_or_else(|| panic!("no count `{name}` in {load:#}"));
     assert_eq!(count("failed"), 0, "{load:#}");
     assert!(count("by_instance") > 100, "the instance hardly served: {load:#}");
     assert!(count("streams") >= 1, "{load:#}");
@@ -103,10 +79,6 @@ fn the_image_is_not_built_twice(digest: &Value) {
     let again = baked();
     assert_eq!(&again.receipt["digest"], digest);
     let ended = run(kiln_command(["bake"]).current_dir(&again.app)).expect_code(0);
-    assert!(
-        ended.stdout.contains(digest.as_str().expect("a digest")),
-        "{}",
-        ended.stdout
-    );
+    assert!(ended.stdout.contains(digest.as_str().expect("a digest")), "{}", ended.stdout);
     assert!(ended.stderr.contains("already"), "{}", ended.stderr);
 }

@@ -15,12 +15,8 @@ const BLOCK: usize = 524_288;
 fn publish(aws: &Emulator, baked: &Baked) -> Ended {
     let mut command = kiln_command(["--json", "publish"]);
     command.arg(&baked.image).current_dir(&baked.app);
-    command
-        .env("AWS_ENDPOINT_URL", aws.url())
-        .env("AWS_REGION", "us-east-1");
-    command
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test");
+    command.env("AWS_ENDPOINT_URL", aws.url()).env("AWS_REGION", "us-east-1");
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
     run(&mut command).expect_code(0)
 }
 
@@ -30,13 +26,7 @@ fn blocks(disk: &Path) -> BTreeMap<u64, Vec<u8>> {
     let mut found = BTreeMap::new();
     for index in 0.. {
         let mut block = Vec::with_capacity(BLOCK);
-        if disk
-            .by_ref()
-            .take(BLOCK as u64)
-            .read_to_end(&mut block)
-            .expect("the disk reads")
-            == 0
-        {
+        if disk.by_ref().take(BLOCK as u64).read_to_end(&mut block).expect("the disk reads") == 0 {
             break;
         }
         if block.iter().any(|byte| *byte != 0) {
@@ -70,16 +60,8 @@ fn exactly_those_blocks_once_and_everything_explicit() {
 
     let registered = aws.calls("RegisterImage");
     assert_eq!(registered.len(), 1);
-    let asked = registered[0]["parameters"].to_string();
-    for attribute in [
-        "x86_64",
-        "hvm",
-        "uefi-preferred",
-        "v2.0",
-        "gp3",
-        snapshot,
-        &*digest(&baked),
-    ] {
+    let asked = registered[0]["params"].to_string();
+    for attribute in ["x86_64", "hvm", "uefi-preferred", "v2.0", "gp3", snapshot, &*digest(&baked)] {
         assert!(asked.contains(attribute), "no {attribute} in {asked}");
     }
 
@@ -91,8 +73,5 @@ fn exactly_those_blocks_once_and_everything_explicit() {
 }
 
 fn digest(baked: &Baked) -> String {
-    baked.receipt["digest"]
-        .as_str()
-        .expect("the receipt names the digest")
-        .to_owned()
+    baked.receipt["digest"].as_str().expect("the receipt names the digest").to_owned()
 }

@@ -35,11 +35,7 @@ const GZIP: &[u8] = b"\x1f\x8b";
 
 /// Length of the byte order mark in front, 0 or 3.
 pub(crate) fn byte_order_mark(raw: &[u8]) -> usize {
-    if raw.starts_with(BYTE_ORDER_MARK) {
-        BYTE_ORDER_MARK.len()
-    } else {
-        0
-    }
+    if raw.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 }
 }
 
 /// The kind and the byte offset at which it shows.
@@ -66,20 +62,12 @@ pub(crate) fn detect(raw: &[u8]) -> Option<(Kind, usize)> {
 /// Offset and value of the first byte that is neither byte order mark nor white space.
 pub(crate) fn first_byte(raw: &[u8]) -> Option<(usize, u8)> {
     let start = byte_order_mark(raw);
-    raw.iter()
-        .copied()
-        .enumerate()
-        .skip(start)
-        .find(|(_, byte)| !byte.is_ascii_whitespace())
+    raw.iter().copied().enumerate().skip(start).find(|(_, byte)| !byte.is_ascii_whitespace())
 }
 
 /// A byte as an error message shows it.
 pub(crate) fn printable(byte: u8) -> String {
-    if byte.is_ascii_graphic() {
-        format!("'{}'", char::from(byte))
-    } else {
-        format!("0x{byte:02x}")
-    }
+    if byte.is_ascii_graphic() { format!("'{}'", char::from(byte)) } else { format!("0x{byte:02x}") }
 }
 
 fn first_line(text: &[u8]) -> &[u8] {

@@ -75,10 +75,7 @@ pub fn parse(raw: &[u8]) -> Result<UserData, Error> {
     let Some((kind, offset)) = kind::detect(raw) else {
         return match kind::first_byte(raw) {
             None => Ok(UserData::Empty),
-            Some((offset, byte)) => Err(Error::Unknown {
-                offset,
-                found: kind::printable(byte),
-            }),
+            Some((offset, byte)) => Err(Error::Unknown { offset, found: kind::printable(byte) }),
         };
     };
     match kind {

@@ -72,11 +72,7 @@ pub(crate) fn parse(raw: &[u8], offset: usize) -> Result<Script, Error> {
         text.to_vec()
     };
     let interpreter = interpreter(&first_line[2..]).ok_or(Error::NoInterpreter { offset })?;
-    Ok(Script {
-        interpreter,
-        body,
-        notes,
-    })
+    Ok(Script { interpreter, body, notes })
 }
 
 fn interpreter(after_mark: &[u8]) -> Option<String> {

@@ -12,38 +12,14 @@ fn each_kind_is_told_by_its_first_bytes() {
         (b"\xef\xbb\xbf\n", Ok(UserData::Empty)),
         (b"\x1f\x8b\x08\x00", unsupported(Kind::Gzip, 0)),
         (b"#cloud-config\nruncmd: []\n", unsupported(Kind::CloudConfig, 0)),
-        (
-            b"\n#cloud-config\r\nruncmd: []\n",
-            unsupported(Kind::CloudConfig, 1),
-        ),
+        (b"\n#cloud-config\r\nruncmd: []\n", unsupported(Kind::CloudConfig, 1)),
         (b"#kiln\n[env]\n", unsupported(Kind::Kiln, 0)),
         (b"\xef\xbb\xbf#kiln", unsupported(Kind::Kiln, 3)),
-        (
-            b"Content-Type: multipart/mixed; boundary=x\n\n",
-            unsupported(Kind::Mime, 0),
-        ),
+        (b"Content-Type: multipart/mixed; boundary=x\n\n", unsupported(Kind::Mime, 0)),
         (b"MIME-Version: 1.0\n", unsupported(Kind::Mime, 0)),
-        (
-            b"#kilnery\n",
-            Err(Error::Unknown {
-                offset: 0,
-                found: "'#'".into(),
-            }),
-        ),
-        (
-            b" #!/bin/sh\n",
-            Err(Error::Unknown {
-                offset: 1,
-                found: "'#'".into(),
-            }),
-        ),
-        (
-            b"\0\0",
-            Err(Error::Unknown {
-                offset: 0,
-                found: "0x00".into(),
-            }),
-        ),
+        (b"#kilnery\n", Err(Error::Unknown { offset: 0, found: "'#'".into() })),
+        (b" #!/bin/sh\n", Err(Error::Unknown { offset: 1, found: "'#'".into() })),
+        (b"\0\0", Err(Error::Unknown { offset: 0, found: "0x00".into() })),
         (b"#!bash\n", Err(Error::NoInterpreter { offset: 0 })),
         (b"#!", Err(Error::NoInterpreter { offset: 0 })),
     ];

@@ -79,11 +79,7 @@ pub async fn watch(root: &Path, board: Board, events: mpsc::Sender<Event>) {
             if report.outcome != Outcome::Running {
                 board.lock().failure_detail = report.reason;
                 let ok = report.outcome == Outcome::Ok;
-                board.note(if ok {
-                    "bootstrap succeeded"
-                } else {
-                    "bootstrap failed"
-                });
+                board.note(if ok { "bootstrap succeeded" } else { "bootstrap failed" });
                 if events.send(Event::Bootstrapped { ok }).await.is_err() {
                     return;
                 }

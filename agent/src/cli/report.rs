@@ -15,25 +15,13 @@ pub(super) fn text(status: &Status) -> String {
             let _ = writeln!(out, "{name:>12}  {value}");
         }
     };
-    line(
-        "phase",
-        &format!("{} for {}", status.phase.name(), seconds(status.phase_seconds)),
-    );
-    line(
-        "ready",
-        &format!("{}: {}", if status.ready { "yes" } else { "no" }, status.reason),
-    );
+    line("phase", &format!("{} for {}", status.phase.name(), seconds(status.phase_seconds)));
+    line("ready", &format!("{}: {}", if status.ready { "yes" } else { "no" }, status.reason));
     line(
         "deadline",
-        &status
-            .deadline_seconds
-            .map(|left| format!("in {}", seconds(left)))
-            .unwrap_or_default(),
+        &status.deadline_seconds.map(|left| format!("in {}", seconds(left))).unwrap_or_default(),
     );
-    line(
-        "instance",
-        status.instance_id.as_deref().unwrap_or("not known yet"),
-    );
+    line("instance", status.instance_id.as_deref().unwrap_or("not known yet"));
     line("group", status.group.as_deref().unwrap_or_default());
     line("target state", status.target_state.as_deref().unwrap_or("none"));
     for (name, step) in &status.hooks {
@@ -43,22 +31,12 @@ pub(super) fn text(status: &Status) -> String {
     }
     for target in &status.targets {
         let port = target.port.map(|port| format!(":{port}")).unwrap_or_default();
-        let group = target
-            .group
-            .rsplit("targetgroup/")
-            .next()
-            .unwrap_or(&target.group);
-        line(
-            "target",
-            &format!("{}{port} in {group} is {}", target.id, target.state),
-        );
+        let group = target.group.rsplit("targetgroup/").next().unwrap_or(&target.group);
+        line("target", &format!("{}{port} in {group} is {}", target.id, target.state));
     }
     line(
         "connections",
-        &status
-            .connections
-            .map(|count| format!("{count} with work in flight"))
-            .unwrap_or_default(),
+        &status.connections.map(|count| format!("{count} with work in flight")).unwrap_or_default(),
     );
     for check in &status.checks {
         let state = match (check.healthy, &check.error) {
@@ -79,11 +57,7 @@ pub(super) fn text(status: &Status) -> String {
     for (part, error) in &status.errors {
         line("error", &format!("{part}: {error}"));
     }
-    for entry in status
-        .timeline
-        .iter()
-        .skip(status.timeline.len().saturating_sub(TIMELINE))
-    {
+    for entry in status.timeline.iter().skip(status.timeline.len().saturating_sub(TIMELINE)) {
         line(entry.at.get(11..19).unwrap_or_default(), &entry.what);
     }
     out

@@ -48,15 +48,11 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         let span = humantime::parse_duration(&text).map_err(|error| {
-            D::Error::custom(format!(
-                "'{text}' is no duration ({error}): write \"30s\" or \"2m\""
-            ))
+            D::Error::custom(format!("'{text}' is no duration ({error}): write \"30s\" or \"2m\""))
         })?;
         // A day bounds every wait there is; hooks themselves last 48 h at most.
         if span.is_zero() || span > Duration::from_secs(86_400) {
-            return Err(D::Error::custom(format!(
-                "'{text}' must be more than zero and at most one day"
-            )));
+            return Err(D::Error::custom(format!("'{text}' must be more than zero and at most one day")));
         }
         Ok(Self(span))
     }
@@ -113,21 +109,14 @@ table!(Drain {
 });
 table!(Spot { rebalance: Rebalance });
 table!(Metrics { enabled: bool, namespace: String, sample: Span, period: Span, dimensions: Vec<String> });
-table!(Bootstrap {
-    timeout: Span,
-    imds_wait: Span
-});
+table!(Bootstrap { timeout: Span, imds_wait: Span });
 
 impl Fragment {
     /// Parses one file; the error begins `name:line:column:` and ends with the line and a caret.
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
             let (line, column) = error.span().map_or((1, 1), |span| position(text, span.start));
-            format!(
-                "{name}:{line}:{column}: {}\n{}",
-                error.message(),
-                error.to_string().trim_end()
-            )
+            format!("{name}:{line}:{column}: {}\n{}", error.message(), error.to_string().trim_end())
         })
     }
 
@@ -145,10 +134,7 @@ impl Fragment {
 
 fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
-    let line_start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let line = before.split(|byte| *byte == b'\n').count();
     (line, 1 + before.len() - line_start)
 }
@@ -173,9 +159,9 @@ impl<'de> Deserialize<'de> for TargetGroups {
         }
         match Written::deserialize(from)? {
             Written::Word(word) if word == "auto" => Ok(Self(None)),
-            Written::Word(word) => Err(D::Error::custom(format!(
-                "'{word}' is neither \"auto\" nor a list of ARNs"
-            ))),
+            Written::Word(word) => {
+                Err(D::Error::custom(format!("'{word}' is neither \"auto\" nor a list of ARNs")))
+            }
             Written::Arns(arns) => match arns.iter().find(|arn| !arn.contains(":targetgroup/")) {
                 Some(arn) => Err(D::Error::custom(format!("'{arn}' is no target group ARN"))),
                 None => Ok(Self(Some(arns))),
@@ -199,15 +185,7 @@ pub(super) struct CheckFragment {
 impl CheckFragment {
     /// The check, when exactly one probe is given and it can be asked.
     pub(super) fn check(self) -> Result<Check, String> {
-        let Self {
-            name,
-            http,
-            unix,
-            tcp,
-            command,
-            every,
-            timeout,
-        } = self;
+        let Self { name, http, unix, tcp, command, every, timeout } = self;
         let probe = match (http, unix, tcp, command) {
             (Some(url), None, None, None) => Probe::Http(url),
             (None, Some(path), None, None) => Probe::Unix(path),
@@ -223,11 +201,6 @@ impl CheckFragment {
             }
         };
         let span = |given: Option<Span>, default| given.map_or(Duration::from_secs(default), |span| span.0);
-        Ok(Check {
-            name,
-            probe,
-            every: span(every, 2),
-            timeout: span(timeout, 2),
-        })
+        Ok(Check { name, probe, every: span(every, 2), timeout: span(timeout, 2) })
     }
 }

@@ -11,19 +11,9 @@ async fn a_whole_life_in_order() {
     story.say(Event::Bootstrapped { ok: true }).await;
     story.say(Event::Healthy).await;
     story.until("CompleteHook(Launch, Continue)").await;
-    story
-        .say(Event::Notice {
-            notice: Notice::Group,
-            deadline: None,
-        })
-        .await;
+    story.say(Event::Notice { notice: Notice::Group, deadline: None }).await;
     story.until("CompleteHook(Terminate, Continue)").await;
-    story
-        .say(Event::Notice {
-            notice: Notice::Shutdown,
-            deadline: None,
-        })
-        .await;
+    story.say(Event::Notice { notice: Notice::Shutdown, deadline: None }).await;
     story.end().await;
     story.check(|log| {
         let at = |what: &str| log.iter().position(|line| line.starts_with(what)).expect(what);
@@ -31,10 +21,7 @@ async fn a_whole_life_in_order() {
             at("recorded serving") < at("CompleteHook(Launch"),
             "readyz is 200 before the hook is asked: {log:?}"
         );
-        assert!(
-            at("recorded draining") < at("StartDrain"),
-            "state is written before the effect: {log:?}"
-        );
+        assert!(at("recorded draining") < at("StartDrain"), "state is written before the effect: {log:?}");
         assert!(at("recorded drained") < at("CompleteHook(Terminate"), "{log:?}");
     });
 }
@@ -54,10 +41,7 @@ struct Recorder {
 
 impl Recorder {
     fn note(&self, line: String) {
-        self.log
-            .lock()
-            .expect("no test panics with the log held")
-            .push(line);
+        self.log.lock().expect("no test panics with the log held").push(line);
         self.grown.notify_one();
     }
 }
@@ -67,10 +51,9 @@ impl World for Recorder {
         self.note(format!("{effect:?}"));
         async move {
             match effect {
-                Effect::CompleteHook(hook, _) => Some(Event::HookSettled {
-                    hook,
-                    settled: Settled::Completed,
-                }),
+                Effect::CompleteHook(hook, _) => {
+                    Some(Event::HookSettled { hook, settled: Settled::Completed })
+                }
                 Effect::StartDrain { .. } => Some(Event::DrainEnded),
                 Effect::WatchTerminate => Some(Event::TerminateWaitSeen),
                 Effect::ShortenDrain { .. } | Effect::FlushMetrics | Effect::Exit => None,
@@ -104,21 +87,10 @@ impl Story {
         let world = recorder.clone();
         let driver = tokio::spawn(async move {
             let clock = Clock::anchored(Moment::default());
-            run(
-                Lifecycle::new(policy, clock.now()),
-                vec![],
-                &world,
-                clock,
-                heard,
-                std::future::pending(),
-            )
-            .await;
+            run(Lifecycle::new(policy, clock.now()), vec![], &world, clock, heard, std::future::pending())
+                .await;
         });
-        Self {
-            recorder,
-            events,
-            driver: tokio::sync::Mutex::new(Some(driver)),
-        }
+        Self { recorder, events, driver: tokio::sync::Mutex::new(Some(driver)) }
     }
 
     async fn say(&self, event: Event) {
@@ -144,12 +116,6 @@ impl Story {
     }
 
     fn check(&self, judge: impl FnOnce(&[String])) {
-        judge(
-            &self
-                .recorder
-                .log
-                .lock()
-                .expect("no test panics with the log held"),
-        );
+        judge(&self.recorder.log.lock().expect("no test panics with the log held"));
     }
 }

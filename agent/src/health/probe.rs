@@ -20,15 +20,9 @@ async fn answer(probe: &Probe, bound: Duration) -> Result<(), String> {
     match probe {
         Probe::Http(address) => {
             let url = Url::parse(address)?;
-            let reply = fetch(Method::GET, &url, &[], bound)
-                .await
-                .map_err(|error| error.to_string())?;
+            let reply = fetch(Method::GET, &url, &[], bound).await.map_err(|error| error.to_string())?;
             let good = reply.status.is_success() || reply.status.is_redirection();
-            if good {
-                Ok(())
-            } else {
-                Err(format!("answered {}", reply.status))
-            }
+            if good { Ok(()) } else { Err(format!("answered {}", reply.status)) }
         }
         Probe::Unix(path) => {
             UnixStream::connect(path)
@@ -62,9 +56,5 @@ async fn run(argv: &[String]) -> Result<(), String> {
         .status()
         .await
         .map_err(|error| format!("failed to run {program}: {error}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{program} ended with {status}"))
-    }
+    if status.success() { Ok(()) } else { Err(format!("{program} ended with {status}")) }
 }

@@ -49,20 +49,11 @@ async fn each_probe_tells_good_from_bad() {
     let cases = [
         (Probe::Http(format!("{}/good", fake.url)), ""),
         (Probe::Http(format!("{}/moved", fake.url)), ""),
-        (
-            Probe::Http(format!("{}/bad", fake.url)),
-            "answered 503 Service Unavailable",
-        ),
+        (Probe::Http(format!("{}/bad", fake.url)), "answered 503 Service Unavailable"),
         (Probe::Unix(socket), ""),
-        (
-            Probe::Unix(folder.path().join("none.sock")),
-            "failed to connect to",
-        ),
+        (Probe::Unix(folder.path().join("none.sock")), "failed to connect to"),
         (Probe::Tcp(address), ""),
-        (
-            Probe::Tcp("127.0.0.1:1".to_owned()),
-            "failed to connect to 127.0.0.1:1",
-        ),
+        (Probe::Tcp("127.0.0.1:1".to_owned()), "failed to connect to 127.0.0.1:1"),
         (command(&["true"]), ""),
         (command(&["false"]), "false ended with exit status: 1"),
         (command(&["/nonexistent"]), "failed to run /nonexistent"),
@@ -72,10 +63,7 @@ async fn each_probe_tells_good_from_bad() {
         let answer = probe::ask(&probe, Duration::from_millis(500)).await;
         match answer {
             Ok(()) => assert_eq!(expected, "", "{probe:?}"),
-            Err(error) => assert!(
-                !expected.is_empty() && error.contains(expected),
-                "{probe:?}: {error}"
-            ),
+            Err(error) => assert!(!expected.is_empty() && error.contains(expected), "{probe:?}: {error}"),
         }
     }
 }
@@ -86,13 +74,9 @@ async fn the_lifecycle_hears_of_the_turns_only() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let good = Arc::new(AtomicBool::new(true));
     let served = good.clone();
-    let fake = Fake::start(move |_, _| {
-        (
-            if served.load(Ordering::Relaxed) { 200 } else { 500 },
-            String::new(),
-        )
-    })
-    .await;
+    let fake =
+        Fake::start(move |_, _| (if served.load(Ordering::Relaxed) { 200 } else { 500 }, String::new()))
+            .await;
     let text = format!(
         "[health]\nunready_after = 2\n[[health.check]]\nname = \"app\"\nhttp = \"{}/\"\nevery = \"5ms\"\n",
         fake.url

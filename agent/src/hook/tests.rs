@@ -48,10 +48,7 @@ fn every_documented_state_has_a_standing() {
 #[tokio::test]
 async fn a_hook_is_completed_once_in_its_wait_state() {
     let asg = Asg::start(&["Pending", "Pending:Wait"], &["first"], &[(200, "")]).await;
-    assert_eq!(
-        asg.complete(Hook::Launch, Verdict::Continue).await,
-        Settled::Completed
-    );
+    assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::Completed);
     let calls = asg.calls("CompleteLifecycleAction");
     assert_eq!(calls.len(), 1);
     for part in [
@@ -66,23 +63,12 @@ async fn a_hook_is_completed_once_in_its_wait_state() {
 
 #[tokio::test]
 async fn no_active_action_is_resolved_by_the_state() {
-    let taken = Asg::start(
-        &["Terminating:Wait", "Terminating:Proceed"],
-        &["only"],
-        &[NOT_ACTIVE],
-    )
-    .await;
-    assert_eq!(
-        taken.complete(Hook::Terminate, Verdict::Continue).await,
-        Settled::Completed
-    );
+    let taken = Asg::start(&["Terminating:Wait", "Terminating:Proceed"], &["only"], &[NOT_ACTIVE]).await;
+    assert_eq!(taken.complete(Hook::Terminate, Verdict::Continue).await, Settled::Completed);
     assert_eq!(taken.calls("CompleteLifecycleAction").len(), 1);
 
     let race = Asg::start(&["Terminating:Wait"], &["only"], &[NOT_ACTIVE, (200, "")]).await;
-    assert_eq!(
-        race.complete(Hook::Terminate, Verdict::Continue).await,
-        Settled::Completed
-    );
+    assert_eq!(race.complete(Hook::Terminate, Verdict::Continue).await, Settled::Completed);
     assert_eq!(race.calls("CompleteLifecycleAction").len(), 2);
 }
 
@@ -90,11 +76,7 @@ async fn no_active_action_is_resolved_by_the_state() {
 async fn nothing_is_called_where_nothing_waits() {
     for (states, hooks) in [(&["InService"][..], &["only"][..]), (&["Pending:Wait"], &[])] {
         let asg = Asg::start(states, hooks, &[]).await;
-        assert_eq!(
-            asg.complete(Hook::Launch, Verdict::Abandon).await,
-            Settled::NothingOwed,
-            "{states:?}"
-        );
+        assert_eq!(asg.complete(Hook::Launch, Verdict::Abandon).await, Settled::NothingOwed, "{states:?}");
         assert!(asg.calls("CompleteLifecycleAction").is_empty());
     }
 }
@@ -102,17 +84,8 @@ async fn nothing_is_called_where_nothing_waits() {
 #[tokio::test]
 async fn several_hooks_are_not_guessed_between() {
     let asg = Asg::start(&["Pending:Wait"], &["mine", "theirs"], &[]).await;
-    assert_eq!(
-        asg.complete(Hook::Launch, Verdict::Continue).await,
-        Settled::GaveUp
-    );
-    let error = asg
-        .hooks
-        .board
-        .snapshot()
-        .errors
-        .remove("launch")
-        .expect("it is said");
+    assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::GaveUp);
+    let error = asg.hooks.board.snapshot().errors.remove("launch").expect("it is said");
     assert!(error.contains("set lifecycle.launch_hook"), "{error}");
     assert!(asg.calls("CompleteLifecycleAction").is_empty());
 }
@@ -175,12 +148,7 @@ impl Asg {
     }
 
     fn calls(&self, wanted: &str) -> Vec<String> {
-        self.fake
-            .asked()
-            .into_iter()
-            .map(|asked| asked.body)
-            .filter(|body| action(body) == wanted)
-            .collect()
+        self.fake.asked().into_iter().map(|asked| asked.body).filter(|body| action(body) == wanted).collect()
     }
 }
 
@@ -191,17 +159,13 @@ fn sdk(url: &str) -> aws_config::SdkConfig {
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new("eu-central-1"))
         .endpoint_url(url)
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-            "a", "b", None, None, "test",
-        )))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "test")))
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .build()
 }
 
 fn action(body: &str) -> &str {
-    body.strip_prefix("Action=")
-        .and_then(|rest| rest.split('&').next())
-        .unwrap_or_default()
+    body.strip_prefix("Action=").and_then(|rest| rest.split('&').next()).unwrap_or_default()
 }
 
 fn result(action: &str, inner: &str) -> String {
@@ -209,19 +173,9 @@ fn result(action: &str, inner: &str) -> String {
 }
 
 fn member(state: &str) -> String {
-    let fields = [
-        ("InstanceId", "i-0abc"),
-        ("AutoScalingGroupName", "web"),
-        ("LifecycleState", state),
-    ];
-    let fields: Vec<_> = fields
-        .iter()
-        .map(|(name, value)| format!("<{name}>{value}</{name}>"))
-        .collect();
-    let list = format!(
-        "<AutoScalingInstances><member>{}</member></AutoScalingInstances>",
-        fields.concat()
-    );
+    let fields = [("InstanceId", "i-0abc"), ("AutoScalingGroupName", "web"), ("LifecycleState", state)];
+    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("<{name}>{value}</{name}>")).collect();
+    let list = format!("<AutoScalingInstances><member>{}</member></AutoScalingInstances>", fields.concat());
     result("DescribeAutoScalingInstances", &list)
 }
 
@@ -233,12 +187,7 @@ fn listed(names: &[&str]) -> String {
              <HeartbeatTimeout>60</HeartbeatTimeout><GlobalTimeout>6000</GlobalTimeout></member>"
         )
     };
-    let all: Vec<_> = names
-        .iter()
-        .flat_map(|name| transitions.map(|transition| hook(name, transition)))
-        .collect();
-    result(
-        "DescribeLifecycleHooks",
-        &format!("<LifecycleHooks>{}</LifecycleHooks>", all.concat()),
-    )
+    let all: Vec<_> =
+        names.iter().flat_map(|name| transitions.map(|transition| hook(name, transition))).collect();
+    result("DescribeLifecycleHooks", &format!("<LifecycleHooks>{}</LifecycleHooks>", all.concat()))
 }

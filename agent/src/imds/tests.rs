@@ -11,10 +11,7 @@ const STATE: &str = "autoscaling/target-lifecycle-state";
 async fn an_item_is_read_with_one_token_for_all() {
     let fake = Fake::start(|asked, _| metadata(asked, &[("meta-data/instance-id", "i-0abc\n")])).await;
     let imds = client(&fake);
-    assert_eq!(
-        imds.get("instance-id").await.expect("it is there"),
-        Some("i-0abc".to_owned())
-    );
+    assert_eq!(imds.get("instance-id").await.expect("it is there"), Some("i-0abc".to_owned()));
     assert_eq!(imds.get(STATE).await.expect("absent is an answer"), None);
     assert_eq!(imds.user_data().await.expect("absent is an answer"), None);
     let methods: Vec<String> = fake.asked().into_iter().map(|asked| asked.method).collect();
@@ -39,18 +36,13 @@ async fn a_refused_token_is_replaced_once() {
 
 #[tokio::test]
 async fn a_fresh_token_refused_is_an_error_and_no_loop() {
-    let fake = Fake::start(|asked, _| {
-        if asked.method == "PUT" {
-            (200, "t".to_owned())
-        } else {
-            (401, String::new())
-        }
-    });
+    let fake = Fake::start(
+        |asked, _| {
+            if asked.method == "PUT" { (200, "t".to_owned()) } else { (401, String::new()) }
+        },
+    );
     let fake = fake.await;
-    assert!(matches!(
-        client(&fake).get(STATE).await,
-        Err(Error::Unauthorized(_))
-    ));
+    assert!(matches!(client(&fake).get(STATE).await, Err(Error::Unauthorized(_))));
     assert_eq!(fake.asked().len(), 4);
 }
 
@@ -65,11 +57,7 @@ async fn failures_are_told_apart() {
     ];
     for (status, body, expected) in cases {
         let on_get = Fake::start(move |asked, _| {
-            if asked.method == "PUT" {
-                (200, "t".to_owned())
-            } else {
-                (status, body.to_owned())
-            }
+            if asked.method == "PUT" { (200, "t".to_owned()) } else { (status, body.to_owned()) }
         })
         .await;
         let error = client(&on_get).get(STATE).await.expect_err("the service fails");
@@ -86,10 +74,7 @@ async fn failures_are_told_apart() {
 async fn a_token_that_no_header_takes_is_refused() {
     for token in ["", "two words", "line\r\nbreak"] {
         let fake = Fake::start(move |_, _| (200, token.to_owned())).await;
-        assert!(
-            matches!(client(&fake).get(STATE).await, Err(Error::Garbled(_))),
-            "{token:?}"
-        );
+        assert!(matches!(client(&fake).get(STATE).await, Err(Error::Garbled(_))), "{token:?}");
     }
 }
 
@@ -103,38 +88,26 @@ async fn an_outage_is_waited_out_within_the_bound() {
         }
     })
     .await;
-    let id = client(&fake)
-        .get_patiently("instance-id", Duration::from_secs(30))
-        .await;
+    let id = client(&fake).get_patiently("instance-id", Duration::from_secs(30)).await;
     assert_eq!(id.expect("the service came back"), "i-0abc");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_service_that_hangs_or_is_not_there_is_an_error_in_time() {
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("loopback has a free port");
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let url = format!("http://{}", silent.local_addr().expect("it is bound"));
     let imds = Imds::new(&url).expect("a valid address");
     let before = Instant::now();
-    assert!(matches!(
-        imds.get(STATE).await,
-        Err(Error::Transport(fetch::Error::Timeout(..)))
-    ));
+    assert!(matches!(imds.get(STATE).await, Err(Error::Transport(fetch::Error::Timeout(..)))));
     assert_eq!(before.elapsed().as_secs(), REQUEST_BOUND.as_secs());
     drop(silent);
-    assert!(matches!(
-        imds.get(STATE).await,
-        Err(Error::Transport(fetch::Error::Connect(..)))
-    ));
+    assert!(matches!(imds.get(STATE).await, Err(Error::Transport(fetch::Error::Connect(..)))));
 }
 
 #[tokio::test]
 async fn bytes_that_are_no_http_are_an_error() {
     use tokio::io::AsyncWriteExt;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("loopback has a free port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -142,21 +115,12 @@ async fn bytes_that_are_no_http_are_an_error() {
         }
     });
     let imds = Imds::new(&url).expect("a valid address");
-    assert!(matches!(
-        imds.get(STATE).await,
-        Err(Error::Transport(fetch::Error::Broken(..)))
-    ));
+    assert!(matches!(imds.get(STATE).await, Err(Error::Transport(fetch::Error::Broken(..)))));
 }
 
 #[test]
 fn an_endpoint_is_an_http_address() {
-    for wrong in [
-        "",
-        "169.254.169.254",
-        "https://169.254.169.254",
-        "http://user@host",
-        "http://",
-    ] {
+    for wrong in ["", "169.254.169.254", "https://169.254.169.254", "http://user@host", "http://"] {
         assert!(Imds::new(wrong).is_err(), "{wrong:?}");
     }
     assert!(Imds::new("http://[fd00:ec2::254]").is_ok());

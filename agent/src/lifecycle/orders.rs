@@ -11,31 +11,13 @@ const EVENTS: &[Event] = &[
     Event::Bootstrapped { ok: false },
     Event::Healthy,
     Event::Unhealthy,
-    Event::Notice {
-        notice: Notice::Group,
-        deadline: None,
-    },
-    Event::Notice {
-        notice: Notice::Spot,
-        deadline: Some(Moment::from_millis(150_000)),
-    },
-    Event::Notice {
-        notice: Notice::Shutdown,
-        deadline: None,
-    },
+    Event::Notice { notice: Notice::Group, deadline: None },
+    Event::Notice { notice: Notice::Spot, deadline: Some(Moment::from_millis(150_000)) },
+    Event::Notice { notice: Notice::Shutdown, deadline: None },
     Event::TerminateWaitSeen,
-    Event::HookSettled {
-        hook: Hook::Launch,
-        settled: Settled::Completed,
-    },
-    Event::HookSettled {
-        hook: Hook::Launch,
-        settled: Settled::NothingOwed,
-    },
-    Event::HookSettled {
-        hook: Hook::Terminate,
-        settled: Settled::Completed,
-    },
+    Event::HookSettled { hook: Hook::Launch, settled: Settled::Completed },
+    Event::HookSettled { hook: Hook::Launch, settled: Settled::NothingOwed },
+    Event::HookSettled { hook: Hook::Terminate, settled: Settled::Completed },
     Event::DrainEnded,
     Event::Tick,
 ];
@@ -93,11 +75,7 @@ fn check(before: &Lifecycle, after: &Lifecycle, effects: &[Effect], seen: &mut H
                 seen.terminates += 1;
                 assert_eq!(*verdict, Verdict::Continue, "{path:?}");
                 assert!(seen.wait_seen, "completed before Terminating:Wait: {path:?}");
-                assert_eq!(
-                    after.phase(),
-                    Phase::Drained,
-                    "completed before the drain's end: {path:?}"
-                );
+                assert_eq!(after.phase(), Phase::Drained, "completed before the drain's end: {path:?}");
             }
             Effect::StartDrain { .. } => seen.drains += 1,
             Effect::ShortenDrain { deadline } => {
@@ -111,20 +89,10 @@ fn check(before: &Lifecycle, after: &Lifecycle, effects: &[Effect], seen: &mut H
             Effect::WatchTerminate | Effect::FlushMetrics => {}
         }
     }
-    assert!(
-        seen.launches <= 1 && seen.terminates <= 1 && seen.drains <= 1,
-        "done twice: {path:?}"
-    );
+    assert!(seen.launches <= 1 && seen.terminates <= 1 && seen.drains <= 1, "done twice: {path:?}");
     assert!(!(seen.noticed && after.ready()), "ready after a notice: {path:?}");
-    assert_eq!(
-        seen.noticed,
-        after.phase().is_leaving(),
-        "a notice was not heeded: {path:?}"
-    );
-    assert!(
-        !before.phase().is_leaving() || after.phase().is_leaving(),
-        "came back from a drain: {path:?}"
-    );
+    assert_eq!(seen.noticed, after.phase().is_leaving(), "a notice was not heeded: {path:?}");
+    assert!(!before.phase().is_leaving() || after.phase().is_leaving(), "came back from a drain: {path:?}");
     if let (Some(old), Some(new)) = (before.deadline(), after.deadline()) {
         assert!(new <= old, "the deadline grew: {path:?}");
     }
@@ -137,11 +105,7 @@ fn check_resume(life: &Lifecycle, now: Moment, path: &[Event]) {
         match effect {
             Effect::CompleteHook(hook, _) => assert!(life.hook(*hook).is_open(), "{path:?}"),
             Effect::StartDrain { deadline } => {
-                assert_eq!(
-                    (Phase::Draining, Some(*deadline)),
-                    (again.phase(), life.deadline()),
-                    "{path:?}"
-                );
+                assert_eq!((Phase::Draining, Some(*deadline)), (again.phase(), life.deadline()), "{path:?}");
             }
             Effect::WatchTerminate => assert!(again.phase().is_leaving(), "{path:?}"),
             other => panic!("a resumed life asked for {other:?}: {path:?}"),

@@ -15,19 +15,13 @@ fn a_good_launch_serves_before_the_hook_is_asked() {
 fn checks_that_pass_early_wait_for_bootstrap() {
     let mut life = life();
     assert_eq!(life.handle(Event::Healthy, at(1)), []);
-    assert_eq!(
-        life.handle(Event::Bootstrapped { ok: true }, at(5)),
-        [continue_launch()]
-    );
+    assert_eq!(life.handle(Event::Bootstrapped { ok: true }, at(5)), [continue_launch()]);
 }
 
 #[test]
 fn a_failed_bootstrap_is_abandoned_once_and_never_ready() {
     let mut life = life();
-    assert_eq!(
-        life.handle(Event::Bootstrapped { ok: false }, at(5)),
-        [abandon_launch()]
-    );
+    assert_eq!(life.handle(Event::Bootstrapped { ok: false }, at(5)), [abandon_launch()]);
     assert_eq!(life.handle(Event::Bootstrapped { ok: false }, at(6)), []);
     assert_eq!(life.handle(Event::Tick, at(10_000)), []);
     life.handle(Event::Healthy, at(10_001));
@@ -50,10 +44,7 @@ fn a_slow_boot_that_no_hook_waits_for_may_still_serve() {
     life.handle(Event::Bootstrapped { ok: true }, at(5));
     life.handle(Event::Tick, at(65));
     life.handle(Event::Healthy, at(66));
-    assert_eq!(
-        life.handle(settled(Hook::Launch, Settled::NothingOwed), at(67)),
-        []
-    );
+    assert_eq!(life.handle(settled(Hook::Launch, Settled::NothingOwed), at(67)), []);
     assert!(life.ready());
 }
 
@@ -63,11 +54,7 @@ fn a_notice_while_bootstrapping_wins() {
     let effects = life.handle(group(), at(3));
     assert_eq!(
         effects,
-        [
-            Effect::StartDrain { deadline: at(303) },
-            Effect::FlushMetrics,
-            Effect::WatchTerminate
-        ]
+        [Effect::StartDrain { deadline: at(303) }, Effect::FlushMetrics, Effect::WatchTerminate]
     );
     assert_eq!(life.handle(Event::Bootstrapped { ok: true }, at(4)), []);
     assert_eq!(life.handle(Event::Healthy, at(5)), []);
@@ -85,10 +72,7 @@ fn the_terminate_hook_waits_for_both_the_drain_and_the_state() {
             (Event::TerminateWaitSeen, Event::DrainEnded)
         };
         assert_eq!(life.handle(first, at(110)), []);
-        assert_eq!(
-            life.handle(second, at(120)),
-            [Effect::CompleteHook(Hook::Terminate, Verdict::Continue)]
-        );
+        assert_eq!(life.handle(second, at(120)), [Effect::CompleteHook(Hook::Terminate, Verdict::Continue)]);
     }
 }
 
@@ -96,14 +80,8 @@ fn the_terminate_hook_waits_for_both_the_drain_and_the_state() {
 fn a_second_notice_only_shortens_the_deadline() {
     let mut life = serving();
     life.handle(group(), at(100));
-    let spot = |deadline| Event::Notice {
-        notice: Notice::Spot,
-        deadline: Some(deadline),
-    };
-    assert_eq!(
-        life.handle(spot(at(220)), at(101)),
-        [Effect::ShortenDrain { deadline: at(215) }]
-    );
+    let spot = |deadline| Event::Notice { notice: Notice::Spot, deadline: Some(deadline) };
+    assert_eq!(life.handle(spot(at(220)), at(101)), [Effect::ShortenDrain { deadline: at(215) }]);
     assert_eq!(life.handle(spot(at(900)), at(102)), []);
     assert_eq!(life.deadline(), Some(at(215)));
 }
@@ -115,10 +93,7 @@ fn sigterm_leaves_once_the_hook_is_answered() {
     life.handle(shutdown(), at(101));
     life.handle(Event::TerminateWaitSeen, at(105));
     life.handle(Event::DrainEnded, at(110));
-    assert_eq!(
-        life.handle(settled(Hook::Terminate, Settled::Completed), at(111)),
-        [Effect::Exit]
-    );
+    assert_eq!(life.handle(settled(Hook::Terminate, Settled::Completed), at(111)), [Effect::Exit]);
     assert_eq!(life.handle(Event::Tick, at(112)), []);
 }
 
@@ -146,10 +121,7 @@ fn a_killed_agent_goes_on_with_the_same_drain() {
     let text = serde_json::to_string(&life).expect("a life is plain data");
     let read: Lifecycle = serde_json::from_str(&text).expect("it was written so");
     let (again, effects) = read.resume(policy(), at(130));
-    assert_eq!(
-        effects,
-        [Effect::StartDrain { deadline: at(400) }, Effect::WatchTerminate]
-    );
+    assert_eq!(effects, [Effect::StartDrain { deadline: at(400) }, Effect::WatchTerminate]);
     assert_eq!(again, life);
 }
 
@@ -192,17 +164,11 @@ fn at(seconds: u64) -> Moment {
 }
 
 fn group() -> Event {
-    Event::Notice {
-        notice: Notice::Group,
-        deadline: None,
-    }
+    Event::Notice { notice: Notice::Group, deadline: None }
 }
 
 fn shutdown() -> Event {
-    Event::Notice {
-        notice: Notice::Shutdown,
-        deadline: None,
-    }
+    Event::Notice { notice: Notice::Shutdown, deadline: None }
 }
 
 fn settled(hook: Hook, settled: Settled) -> Event {

@@ -29,19 +29,8 @@ impl Slots {
     pub(super) fn add(&mut self, unix: u64, value: f64, serving: bool) -> Option<Slot> {
         let start = unix - unix % SECONDS;
         // Any other start ends a slot: the clock may have been set in either direction.
-        let ended = if self.open.is_some_and(|(slot, _)| slot.unix == start) {
-            None
-        } else {
-            self.close()
-        };
-        let (slot, count) = self.open.get_or_insert((
-            Slot {
-                unix: start,
-                mean: 0.0,
-                serving,
-            },
-            0.0,
-        ));
+        let ended = if self.open.is_some_and(|(slot, _)| slot.unix == start) { None } else { self.close() };
+        let (slot, count) = self.open.get_or_insert((Slot { unix: start, mean: 0.0, serving }, 0.0));
         *count += 1.0;
         slot.mean += (value - slot.mean) / *count;
         slot.serving &= serving;
@@ -102,23 +91,10 @@ mod tests {
     fn ten_seconds_make_one_slot_of_their_mean() {
         let mut slots = Slots::default();
         let ended: Vec<Slot> = (1000..1031)
-            .filter_map(|unix| {
-                slots.add(
-                    unix,
-                    f64::from(u32::try_from(unix % 10).unwrap_or_default()),
-                    true,
-                )
-            })
+            .filter_map(|unix| slots.add(unix, f64::from(u32::try_from(unix % 10).unwrap_or_default()), true))
             .collect();
-        assert_eq!(
-            ended.iter().map(|slot| slot.unix).collect::<Vec<_>>(),
-            [1000, 1010, 1020]
-        );
-        assert!(
-            ended
-                .iter()
-                .all(|slot| (slot.mean - 4.5).abs() < 1e-9 && slot.serving)
-        );
+        assert_eq!(ended.iter().map(|slot| slot.unix).collect::<Vec<_>>(), [1000, 1010, 1020]);
+        assert!(ended.iter().all(|slot| (slot.mean - 4.5).abs() < 1e-9 && slot.serving));
     }
 
     #[test]
@@ -139,11 +115,7 @@ mod tests {
 
     #[test]
     fn an_outage_costs_the_oldest_slots_and_keeps_their_order() {
-        let slot = |unix| Slot {
-            unix,
-            mean: 1.0,
-            serving: true,
-        };
+        let slot = |unix| Slot { unix, mean: 1.0, serving: true };
         let mut buffer = Buffer::default();
         buffer.extend((0..CAPACITY as u64).map(slot));
         let taken = buffer.take();

@@ -16,17 +16,9 @@ const DISK: u64 = 80 * BLOCK + 1000;
 /// The bytes that a volume made from the snapshot would hold, as far as the disk goes.
 pub(crate) async fn read_back(clients: &Clients, snapshot: &str) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(DISK).expect("small") + BLOCK_SIZE];
-    let listed = clients
-        .ebs
-        .list_snapshot_blocks()
-        .snapshot_id(snapshot)
-        .send()
-        .await
-        .expect("blocks are listed");
-    assert_eq!(
-        (listed.block_size(), listed.volume_size()),
-        (Some(524_288), Some(1))
-    );
+    let listed =
+        clients.ebs.list_snapshot_blocks().snapshot_id(snapshot).send().await.expect("blocks are listed");
+    assert_eq!((listed.block_size(), listed.volume_size()), (Some(524_288), Some(1)));
     for block in listed.blocks() {
         let index = block.block_index().expect("blocks have an index");
         let got = clients
@@ -43,10 +35,7 @@ pub(crate) async fn read_back(clients: &Clients, snapshot: &str) -> Vec<u8> {
         bytes[at..at + BLOCK_SIZE].copy_from_slice(&data);
     }
     let disk = usize::try_from(DISK).expect("small");
-    assert!(
-        bytes[disk..].iter().all(|byte| *byte == 0),
-        "what follows the disk is zero"
-    );
+    assert!(bytes[disk..].iter().all(|byte| *byte == 0), "what follows the disk is zero");
     bytes.truncate(disk);
     bytes
 }
@@ -58,14 +47,11 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn new() -> Self {
-        let disk = Self {
-            folder: tempfile::tempdir().expect("a scratch folder"),
-        };
+        let disk = Self { folder: tempfile::tempdir().expect("a scratch folder") };
         let file = File::create(disk.path()).expect("a disk");
         file.set_len(DISK).expect("a sparse disk");
-        let noise: Vec<u8> = (0..2 * BLOCK)
-            .map(|i| u8::try_from((i * i / 7) % 251).expect("small"))
-            .collect();
+        let noise: Vec<u8> =
+            (0..2 * BLOCK).map(|i| u8::try_from((i * i / 7) % 251).expect("small")).collect();
         let write = |data: &[u8], at: u64| file.write_all_at(data, at).expect("the disk can be written");
         write(&noise, 0);
         write(&vec![0; BLOCK_SIZE], 20 * BLOCK);

@@ -38,47 +38,23 @@ impl Complaint {
         let before = text.get(..start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = text.get(line_start..).unwrap_or("").lines().next().unwrap_or("");
-        let column = text
-            .get(line_start..start)
-            .map_or(1, |lead| lead.chars().count() + 1);
+        let column = text.get(line_start..start).map_or(1, |lead| lead.chars().count() + 1);
         let selected = text.get(start..span.end.min(text.len())).unwrap_or("");
-        let width = selected
-            .lines()
-            .next()
-            .map_or(1, |first| first.trim_end().chars().count())
-            .max(1);
-        let place = Place {
-            line: before.matches('\n').count() + 1,
-            column,
-            text: line.to_owned(),
-            width,
-        };
-        Self {
-            file: super::FILE.to_owned(),
-            message: message.into(),
-            place: Some(place),
-        }
+        let width = selected.lines().next().map_or(1, |first| first.trim_end().chars().count()).max(1);
+        let place = Place { line: before.matches('\n').count() + 1, column, text: line.to_owned(), width };
+        Self { file: super::FILE.to_owned(), message: message.into(), place: Some(place) }
     }
 }
 
 impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(Place {
-            line,
-            column,
-            text,
-            width,
-        }) = &self.place
-        else {
+        let Some(Place { line, column, text, width }) = &self.place else {
             return write!(f, "{}: {}", self.file, self.message);
         };
         let gutter = " ".repeat(line.to_string().len());
         // Tabs before the caret stay tabs, so that it stands under its word at any tab width.
-        let lead: String = text
-            .chars()
-            .take(column - 1)
-            .map(|char| if char == '\t' { '\t' } else { ' ' })
-            .collect();
+        let lead: String =
+            text.chars().take(column - 1).map(|char| if char == '\t' { '\t' } else { ' ' }).collect();
         writeln!(f, "{}:{line}:{column}: {}", self.file, self.message)?;
         writeln!(f, "{gutter} |")?;
         writeln!(f, "{line} | {text}")?;
@@ -98,17 +74,12 @@ impl Complaints {
 
     /// About no place in particular.
     pub fn whole_file(path: &Path, message: &str) -> Self {
-        Self(vec![Complaint {
-            file: path.display().to_string(),
-            message: message.to_owned(),
-            place: None,
-        }])
+        Self(vec![Complaint { file: path.display().to_string(), message: message.to_owned(), place: None }])
     }
 
     /// `Ok` when there is nothing to complain about.
     pub fn into_result(mut self) -> Result<(), Self> {
-        self.0
-            .sort_by_key(|complaint| complaint.place.as_ref().map(|place| (place.line, place.column)));
+        self.0.sort_by_key(|complaint| complaint.place.as_ref().map(|place| (place.line, place.column)));
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
 }

@@ -22,21 +22,11 @@ pub(super) struct Rules<'a> {
 }
 
 pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manifest, Places), Complaints> {
-    let mut rules = Rules {
-        text,
-        complaints: Complaints::default(),
-    };
-    let ManifestFile {
-        image: table,
-        services: tables,
-        aws,
-        rehearse,
-    } = file;
+    let mut rules = Rules { text, complaints: Complaints::default() };
+    let ManifestFile { image: table, services: tables, aws, rehearse } = file;
     let image = Image {
         name: rules.name("image name", &table.name, IMAGE_NAME_MAX),
-        base: table
-            .base
-            .map_or(values::BASES[0].to_owned(), |base| rules.base(&base)),
+        base: table.base.map_or(values::BASES[0].to_owned(), |base| rules.base(&base)),
         packages: rules.packages(&table.packages),
         size_gib: table.size.map_or(2, |size| rules.size(&size)),
     };
@@ -53,42 +43,22 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
         .iter()
         .map(|table| {
             let table = table.get_ref();
-            places
-                .backend
-                .push(table.backend.as_ref().map_or(0..0, Spanned::span));
-            places
-                .frontend
-                .push(table.frontend.as_ref().map_or(0..0, Spanned::span));
+            places.backend.push(table.backend.as_ref().map_or(0..0, Spanned::span));
+            places.frontend.push(table.frontend.as_ref().map_or(0..0, Spanned::span));
             rules.service(table)
         })
         .collect();
     if let (Some(ends), None) = (&rehearse.stream_ends, &rehearse.stream) {
-        rules.complain(
-            ends.span(),
-            "'stream_ends' is given without 'stream': name the route that streams",
-        );
+        rules.complain(ends.span(), "'stream_ends' is given without 'stream': name the route that streams");
     }
     let rehearse = Rehearse {
-        paths: rehearse
-            .paths
-            .iter()
-            .map(|path| rules.url_path("path", path))
-            .collect(),
+        paths: rehearse.paths.iter().map(|path| rules.url_path("path", path)).collect(),
         stream: rehearse.stream.map(|stream| rules.url_path("stream", &stream)),
         stream_ends: rehearse.stream_ends.map(Spanned::into_inner),
     };
     let region = aws.region.map(Spanned::into_inner);
     rules.complaints.into_result()?;
-    Ok((
-        Manifest {
-            dir: dir.to_owned(),
-            image,
-            services,
-            region,
-            rehearse,
-        },
-        places,
-    ))
+    Ok((Manifest { dir: dir.to_owned(), image, services, region, rehearse }, places))
 }
 
 impl Rules<'_> {
@@ -100,10 +70,8 @@ impl Rules<'_> {
         let mut seen = HashSet::new();
         for value in values {
             if !seen.insert(value.get_ref().clone()) {
-                let message = format!(
-                    "service {key} '{}' is used twice: each service needs its own",
-                    value.get_ref()
-                );
+                let message =
+                    format!("service {key} '{}' is used twice: each service needs its own", value.get_ref());
                 self.complain(value.span(), message);
             }
         }
@@ -112,22 +80,8 @@ impl Rules<'_> {
     fn service(&mut self, table: &ServiceTable) -> Service {
         let name = self.name("service name", &table.name, SERVICE_NAME_MAX);
         self.path(&table.path);
-        let ServiceTable {
-            backend,
-            wsgi,
-            frontend,
-            build,
-            dist,
-            health,
-            ..
-        } = table;
-        self.both(
-            "backend",
-            backend.as_ref(),
-            "wsgi",
-            wsgi.as_ref(),
-            "wsgi = \"module:app\"",
-        );
+        let ServiceTable { backend, wsgi, frontend, build, dist, health, .. } = table;
+        self.both("backend", backend.as_ref(), "wsgi", wsgi.as_ref(), "wsgi = \"module:app\"");
         for (key, value) in [("build", build), ("dist", dist)] {
             if let (Some(value), None) = (value, frontend) {
                 self.complain(
@@ -142,27 +96,16 @@ impl Rules<'_> {
             self.complain(table.name.span(), message);
         }
         let health = health.as_ref().map(|health| self.url_path("health", health));
-        let backend = backend.as_ref().zip(wsgi.as_ref()).map(|(dir, wsgi)| Backend {
-            dir: self.inside("backend", dir),
-            wsgi: self.wsgi(wsgi),
-        });
+        let backend = backend
+            .as_ref()
+            .zip(wsgi.as_ref())
+            .map(|(dir, wsgi)| Backend { dir: self.inside("backend", dir), wsgi: self.wsgi(wsgi) });
         let frontend = frontend.as_ref().map(|dir| Frontend {
             dir: self.inside("frontend", dir),
-            build: build
-                .as_ref()
-                .map_or("npm run build", |build| build.get_ref())
-                .to_owned(),
-            dist: dist
-                .as_ref()
-                .map_or_else(|| PathBuf::from("dist"), |dist| self.inside("dist", dist)),
+            build: build.as_ref().map_or("npm run build", |build| build.get_ref()).to_owned(),
+            dist: dist.as_ref().map_or_else(|| PathBuf::from("dist"), |dist| self.inside("dist", dist)),
         });
-        Service {
-            name,
-            path: table.path.get_ref().clone(),
-            backend,
-            frontend,
-            health,
-        }
+        Service { name, path: table.path.get_ref().clone(), backend, frontend, health }
     }
 
     fn both(

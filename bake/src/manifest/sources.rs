@@ -8,17 +8,11 @@ pub(super) fn check(manifest: &Manifest, places: &Places, text: &str) -> Result<
     let mut complaints = Complaints::default();
     for (index, service) in manifest.services.iter().enumerate() {
         let place = |ranges: &[Range<usize>]| ranges.get(index).cloned().unwrap_or(0..0);
-        if let Some(message) = service
-            .backend
-            .as_ref()
-            .and_then(|backend| backend_fault(manifest, backend))
-        {
+        if let Some(message) = service.backend.as_ref().and_then(|backend| backend_fault(manifest, backend)) {
             complaints.push(Complaint::at(text, place(&places.backend), message));
         }
-        if let Some(message) = service
-            .frontend
-            .as_ref()
-            .and_then(|frontend| frontend_fault(manifest, frontend))
+        if let Some(message) =
+            service.frontend.as_ref().and_then(|frontend| frontend_fault(manifest, frontend))
         {
             complaints.push(Complaint::at(text, place(&places.frontend), message));
         }
@@ -42,10 +36,7 @@ fn backend_fault(manifest: &Manifest, backend: &Backend) -> Option<String> {
         }
         Err(error) => Some(format!("failed to read {}: {error}", lock.display())),
         Ok(text) => unlocked(&text).map(|requirement| {
-            format!(
-                "{} does not lock '{requirement}' to a version and its hashes: {make}",
-                lock.display()
-            )
+            format!("{} does not lock '{requirement}' to a version and its hashes: {make}", lock.display())
         }),
     }
 }
@@ -56,9 +47,7 @@ fn frontend_fault(manifest: &Manifest, frontend: &Frontend) -> Option<String> {
         return Some(format!("frontend '{dir}' is not a folder here"));
     }
     if !manifest.dir.join(&frontend.dir).join("package.json").is_file() {
-        return Some(format!(
-            "{dir}/package.json is missing: 'frontend' names the folder that holds it"
-        ));
+        return Some(format!("{dir}/package.json is missing: 'frontend' names the folder that holds it"));
     }
     let lock = frontend.lock();
     let make = format!("make it with 'npm install --package-lock-only --prefix {dir}'");
@@ -93,10 +82,7 @@ mod tests {
         let locked =
             "# made by uv\nflask==3.1.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via shop\n";
         assert_eq!(unlocked(locked), None);
-        assert_eq!(
-            unlocked(&format!("{locked}gunicorn==23.0\n")),
-            Some("gunicorn==23.0".into())
-        );
+        assert_eq!(unlocked(&format!("{locked}gunicorn==23.0\n")), Some("gunicorn==23.0".into()));
         assert_eq!(unlocked("flask>=3 --hash=sha256:aa"), Some("flask>=3".into()));
     }
 }

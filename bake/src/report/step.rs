@@ -39,15 +39,7 @@ impl<'a> Step<'a> {
         name: &'static str,
         bar: Option<ProgressBar>,
     ) -> Self {
-        Self {
-            report,
-            number,
-            of,
-            name,
-            started: Instant::now(),
-            bar,
-            last: Mutex::default(),
-        }
+        Self { report, number, of, name, started: Instant::now(), bar, last: Mutex::default() }
     }
 }
 
@@ -65,12 +57,7 @@ impl Step<'_> {
         let sep = if detail.is_empty() { "" } else { ": " };
         self.finish(&format!("{word} in {seconds:.1} s{sep}{detail}"));
         self.tell(word, &detail, None);
-        StepRecord {
-            step: self.name.to_owned(),
-            outcome,
-            seconds,
-            detail,
-        }
+        StepRecord { step: self.name.to_owned(), outcome, seconds, detail }
     }
 
     fn finish(&self, text: &str) {
@@ -98,11 +85,7 @@ impl Step<'_> {
         if let Some((position, total, unit)) = position {
             event["position"] = position.into();
             event["total"] = total.into();
-            event["unit"] = if unit == Unit::Bytes {
-                "bytes".into()
-            } else {
-                "items".into()
-            };
+            event["unit"] = if unit == Unit::Bytes { "bytes".into() } else { "items".into() };
         }
         self.report.event(&event);
     }
@@ -115,10 +98,7 @@ impl Step<'_> {
 impl Drop for Step<'_> {
     fn drop(&mut self) {
         if !self.latest().finished {
-            self.finish(&format!(
-                "failed after {:.1} s",
-                self.started.elapsed().as_secs_f64()
-            ));
+            self.finish(&format!("failed after {:.1} s", self.started.elapsed().as_secs_f64()));
             self.tell("failed", "", None);
         }
     }
@@ -138,11 +118,7 @@ impl Progress for Step<'_> {
         if let Some(bar) = &self.bar {
             if let Some(total) = total {
                 bar.set_length(total);
-                bar.set_style(if unit == Unit::Bytes {
-                    bytes_bar()
-                } else {
-                    items_bar()
-                });
+                bar.set_style(if unit == Unit::Bytes { bytes_bar() } else { items_bar() });
             }
             bar.set_position(position);
             return;
@@ -158,15 +134,10 @@ impl Progress for Step<'_> {
         self.tell("progress", &message, Some((position, total, unit)));
         if self.report.mode == Mode::Lines {
             let number = |number| {
-                if unit == Unit::Bytes {
-                    HumanBytes(number).to_string()
-                } else {
-                    format!("{number}")
-                }
+                if unit == Unit::Bytes { HumanBytes(number).to_string() } else { format!("{number}") }
             };
             let of = total.map_or(String::new(), |total| format!(" of {}", number(total)));
-            self.report
-                .print(&format!("        {message}: {}{of}", number(position)));
+            self.report.print(&format!("        {message}: {}{of}", number(position)));
         }
     }
 

@@ -38,10 +38,7 @@ pub(super) fn answer(cloud: &Cloud, action: &str, parameters: &Value) -> Outcome
         "RecordLifecycleActionHeartbeat" => lifecycle_action(cloud, parameters, Event::Heartbeat)?,
         other => return Err(Refusal::unknown_action(other, "2011-01-01")),
     };
-    Ok(Reply {
-        namespace: NAMESPACE,
-        fields,
-    })
+    Ok(Reply { namespace: NAMESPACE, fields })
 }
 
 type Fields = Vec<(&'static str, Node)>;
@@ -61,12 +58,9 @@ fn lifecycle_action(
     group(parameters)?;
     let hook = required(parameters, "LifecycleHookName")?;
     // Only an agent that was told by a notification has a token; the stage sends none.
-    let id = parameters
-        .get("InstanceId")
-        .and_then(Value::as_str)
-        .ok_or_else(|| {
-            Refusal::invalid("Either the InstanceId or the LifecycleActionToken must be specified")
-        })?;
+    let id = parameters.get("InstanceId").and_then(Value::as_str).ok_or_else(|| {
+        Refusal::invalid("Either the InstanceId or the LifecycleActionToken must be specified")
+    })?;
     cloud
         .apply(id, &event(hook.to_owned()))
         .map(|()| Vec::new())
@@ -74,10 +68,7 @@ fn lifecycle_action(
 }
 
 fn describe_instances(inner: &Inner, ids: &[&str]) -> Fields {
-    let wanted = inner
-        .members
-        .iter()
-        .filter(|(id, _)| ids.is_empty() || ids.contains(&id.as_str()));
+    let wanted = inner.members.iter().filter(|(id, _)| ids.is_empty() || ids.contains(&id.as_str()));
     let list = wanted.map(|(id, member)| {
         let mut fields = instance(id, member);
         fields.push(("AutoScalingGroupName", Node::text(GROUP)));
@@ -102,11 +93,7 @@ fn describe_groups(inner: &Inner, parameters: &Value) -> Fields {
     if !names.is_empty() && !names.contains(&GROUP) {
         return vec![("AutoScalingGroups", Node::List(Vec::new()))];
     }
-    let arns = inner
-        .target_groups
-        .iter()
-        .map(|group| Node::text(&group.arn))
-        .collect();
+    let arns = inner.target_groups.iter().map(|group| Node::text(&group.arn)).collect();
     let mut fields = vec![
         ("AutoScalingGroupName", Node::text(GROUP)),
         ("MinSize", Node::text(0)),
@@ -120,19 +107,14 @@ fn describe_groups(inner: &Inner, parameters: &Value) -> Fields {
         ("CreatedTime", Node::text("2026-01-01T00:00:00Z")),
     ];
     if parameters.get("IncludeInstances").and_then(Value::as_str) != Some("false") {
-        let list = inner
-            .members
-            .iter()
-            .map(|(id, member)| Node::Fields(instance(id, member)));
+        let list = inner.members.iter().map(|(id, member)| Node::Fields(instance(id, member)));
         fields.push(("Instances", Node::List(list.collect())));
     }
     vec![("AutoScalingGroups", Node::List(vec![Node::Fields(fields)]))]
 }
 
 fn describe_hooks(hooks: &[Hook], names: &[&str]) -> Fields {
-    let wanted = hooks
-        .iter()
-        .filter(|hook| names.is_empty() || names.contains(&hook.name.as_str()));
+    let wanted = hooks.iter().filter(|hook| names.is_empty() || names.contains(&hook.name.as_str()));
     let list = wanted.map(|hook| {
         Node::Fields(vec![
             ("LifecycleHookName", Node::text(&hook.name)),

@@ -26,40 +26,21 @@ pub(super) struct Call;
 
 impl Call {
     pub(super) fn parse(request: &Request<Bytes>) -> Result<super::Call, Refusal> {
-        let action = request
-            .uri()
-            .path()
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let action = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         let serialization = || Refusal::new("SerializationException", "the request body is not readable");
-        let zipped = request
-            .headers()
-            .get("content-encoding")
-            .is_some_and(|encoding| encoding == "gzip");
+        let zipped = request.headers().get("content-encoding").is_some_and(|encoding| encoding == "gzip");
         let mut body = Vec::new();
         let mut reader: Box<dyn Read> = if zipped {
             Box::new(GzDecoder::new(&request.body()[..]))
         } else {
             Box::new(&request.body()[..])
         };
-        reader
-            .by_ref()
-            .take(BODY + 1)
-            .read_to_end(&mut body)
-            .map_err(|_| serialization())?;
+        reader.by_ref().take(BODY + 1).read_to_end(&mut body).map_err(|_| serialization())?;
         if body.len() as u64 > BODY {
-            return Err(Refusal::new(
-                "RequestEntityTooLarge",
-                "the request is larger than 1 MB",
-            ));
+            return Err(Refusal::new("RequestEntityTooLarge", "the request is larger than 1 MB"));
         }
         let document: Cbor = ciborium::from_reader(&body[..]).map_err(|_| serialization())?;
-        Ok(super::Call {
-            action,
-            parameters: to_json(&document),
-        })
+        Ok(super::Call { action, parameters: to_json(&document) })
     }
 }
 
@@ -85,73 +66,42 @@ fn to_json(value: &Cbor) -> Value {
 
 pub(super) fn answer(action: &str, parameters: &Value) -> Outcome {
     if action != "PutMetricData" {
-        return Err(Refusal::new(
-            "UnknownOperationException",
-            format!("the stage does not play {action}"),
-        ));
+        return Err(Refusal::new("UnknownOperationException", format!("the stage does not play {action}")));
     }
-    let namespace = parameters
-        .get("Namespace")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let namespace = parameters.get("Namespace").and_then(Value::as_str).unwrap_or_default();
     if namespace.is_empty() || namespace.starts_with("AWS/") {
         return Err(invalid("The value for parameter Namespace is invalid."));
     }
-    let datums = parameters
-        .get("MetricData")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
+    let datums = parameters.get("MetricData").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if datums.is_empty() || datums.len() > METRICS {
-        return Err(invalid(format!(
-            "The collection MetricData must have 1 to {METRICS} members."
-        )));
+        return Err(invalid(format!("The collection MetricData must have 1 to {METRICS} members.")));
     }
     let now = jiff::Timestamp::now().as_duration().as_secs_f64();
     datums.iter().try_for_each(|datum| check(datum, now))?;
-    Ok(xml::Reply {
-        namespace: "",
-        fields: Vec::new(),
-    })
+    Ok(xml::Reply { namespace: "", fields: Vec::new() })
 }
 
 fn check(datum: &Value, now: f64) -> Result<(), Refusal> {
-    let list = |name: &str| {
-        datum
-            .get(name)
-            .and_then(Value::as_array)
-            .map_or(&[][..], Vec::as_slice)
-    };
+    let list = |name: &str| datum.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let number = |name: &str| datum.get(name).is_none_or(Value::is_number);
-    if datum
-        .get("MetricName")
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
+    if datum.get("MetricName").and_then(Value::as_str).is_none_or(str::is_empty) {
         return Err(invalid("The parameter MetricName is required."));
     }
     if list("Dimensions").len() > DIMENSIONS {
-        return Err(invalid(format!(
-            "No more than {DIMENSIONS} dimensions are allowed."
-        )));
+        return Err(invalid(format!("No more than {DIMENSIONS} dimensions are allowed.")));
     }
     if list("Values").len() > VALUES
         || (!list("Counts").is_empty() && list("Counts").len() != list("Values").len())
     {
-        return Err(invalid(format!(
-            "Values and Counts must be of the same size, at most {VALUES}."
-        )));
+        return Err(invalid(format!("Values and Counts must be of the same size, at most {VALUES}.")));
     }
     if !number("Value") || !list("Values").iter().all(Value::is_number) {
         return Err(invalid("The value is not a finite number."));
     }
-    let forms = ["Value", "Values", "StatisticValues"]
-        .iter()
-        .filter(|form| datum.get(**form).is_some())
-        .count();
+    let forms =
+        ["Value", "Values", "StatisticValues"].iter().filter(|form| datum.get(**form).is_some()).count();
     if forms != 1 {
-        return Err(invalid(
-            "Exactly one of Value, Values and StatisticValues is required.",
-        ));
+        return Err(invalid("Exactly one of Value, Values and StatisticValues is required."));
     }
     match datum.get("Timestamp").and_then(Value::as_f64) {
         Some(at) if at < now - BACK || at > now + AHEAD => Err(invalid("The timestamp is out of range.")),
@@ -175,8 +125,11 @@ pub(super) fn render(outcome: &Result<(), Refusal>) -> Response<Bytes> {
     // Writing to memory does not fail.
     let _ = ciborium::into_writer(&document, &mut body);
     let mut response = reply(status, "application/cbor", body);
-    response
-        .headers_mut()
-        .insert("smithy-protocol", http::HeaderValue::from_static("rpc-v2-cbor"));
+    response.headers_mut().insert("smithy-protocol", http::HeaderValue::from_static("rpc-v2-cbor"));
+    // Smithy's awsQueryCompatible trait: the SDKs read the error's old name from here.
+    let old_name = outcome.as_ref().err().map(|refusal| refusal.code.trim_end_matches("Exception"));
+    if let Some(value) = old_name.and_then(|name| format!("{name};Sender").parse().ok()) {
+        response.headers_mut().insert("x-amzn-query-error", value);
+    }
     response
 }

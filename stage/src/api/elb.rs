@@ -32,10 +32,7 @@ pub(super) fn answer(cloud: &Cloud, action: &str, parameters: &Value) -> Outcome
         }
         other => return Err(Refusal::unknown_action(other, "2015-12-01")),
     };
-    Ok(Reply {
-        namespace: NAMESPACE,
-        fields,
-    })
+    Ok(Reply { namespace: NAMESPACE, fields })
 }
 
 type Fields = Vec<(&'static str, Node)>;
@@ -48,11 +45,8 @@ fn group<'a>(inner: &'a mut Inner, parameters: &Value) -> Result<&'a mut TargetG
 
 /// `Targets.member.N.Id` and `.Port`, the group's port where none is named.
 fn targets(parameters: &Value, default_port: u16) -> Result<Vec<TargetId>, Refusal> {
-    let get = |n: usize, field: &str| {
-        parameters
-            .get(format!("Targets.member.{n}.{field}"))
-            .and_then(Value::as_str)
-    };
+    let get =
+        |n: usize, field: &str| parameters.get(format!("Targets.member.{n}.{field}")).and_then(Value::as_str);
     let mut found = Vec::new();
     for (n, id) in (1..).map_while(|n| get(n, "Id").map(|id| (n, id))) {
         let port = get(n, "Port").map_or(Ok(default_port), str::parse);
@@ -70,29 +64,16 @@ fn describe_health(group: &TargetGroup, parameters: &Value) -> Result<Fields, Re
     let list = wanted.into_iter().map(|target| {
         let (state, reason) = match group.health(&target) {
             Some(health) => (health.name(), health.reason()),
-            None => (
-                "unused",
-                Some((
-                    "Target.NotRegistered",
-                    "Target is not registered to the target group",
-                )),
-            ),
+            None => {
+                ("unused", Some(("Target.NotRegistered", "Target is not registered to the target group")))
+            }
         };
         let mut health = vec![("State", Node::text(state))];
         if let Some((reason, description)) = reason {
-            health.extend([
-                ("Reason", Node::text(reason)),
-                ("Description", Node::text(description)),
-            ]);
+            health.extend([("Reason", Node::text(reason)), ("Description", Node::text(description))]);
         }
         Node::Fields(vec![
-            (
-                "Target",
-                Node::Fields(vec![
-                    ("Id", Node::text(&target.0)),
-                    ("Port", Node::text(target.1)),
-                ]),
-            ),
+            ("Target", Node::Fields(vec![("Id", Node::text(&target.0)), ("Port", Node::text(target.1))])),
             ("HealthCheckPort", Node::text(target.1)),
             ("TargetHealth", Node::Fields(health)),
         ])
@@ -102,10 +83,7 @@ fn describe_health(group: &TargetGroup, parameters: &Value) -> Result<Fields, Re
 
 fn describe_attributes(group: &TargetGroup) -> Fields {
     let attributes = [
-        (
-            "deregistration_delay.timeout_seconds",
-            group.delay.as_secs().to_string(),
-        ),
+        ("deregistration_delay.timeout_seconds", group.delay.as_secs().to_string()),
         ("slow_start.duration_seconds", "0".to_owned()),
         ("load_balancing.algorithm.type", "round_robin".to_owned()),
         ("stickiness.enabled", "false".to_owned()),

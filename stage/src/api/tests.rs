@@ -36,45 +36,21 @@ mod datums;
 async fn an_instance_finds_itself_its_group_and_its_hooks() {
     let stage = stage().await;
     let client = client!(aws_sdk_autoscaling, stage, ACCESS_KEY);
-    let found = client
-        .describe_auto_scaling_instances()
-        .instance_ids(ID)
-        .send()
-        .await
-        .unwrap();
-    let [instance] = found.auto_scaling_instances() else {
-        panic!("{found:?}")
-    };
+    let found = client.describe_auto_scaling_instances().instance_ids(ID).send().await.unwrap();
+    let [instance] = found.auto_scaling_instances() else { panic!("{found:?}") };
     assert_eq!(instance.auto_scaling_group_name(), Some(GROUP));
     assert_eq!(instance.lifecycle_state(), Some("Pending"));
-    let groups = client
-        .describe_auto_scaling_groups()
-        .auto_scaling_group_names(GROUP)
-        .include_instances(false);
+    let groups =
+        client.describe_auto_scaling_groups().auto_scaling_group_names(GROUP).include_instances(false);
     let groups = groups.send().await.unwrap();
     assert_eq!(groups.auto_scaling_groups()[0].target_group_arns(), [ARN]);
     assert!(groups.auto_scaling_groups()[0].instances().is_empty());
-    let hooks = client
-        .describe_lifecycle_hooks()
-        .auto_scaling_group_name(GROUP)
-        .send()
-        .await
-        .unwrap();
-    let [hook] = hooks.lifecycle_hooks() else {
-        panic!("{hooks:?}")
-    };
+    let hooks = client.describe_lifecycle_hooks().auto_scaling_group_name(GROUP).send().await.unwrap();
+    let [hook] = hooks.lifecycle_hooks() else { panic!("{hooks:?}") };
     assert_eq!(hook.heartbeat_timeout(), Some(60));
     assert_eq!(hook.global_timeout(), Some(6000));
-    assert_eq!(
-        hook.lifecycle_transition(),
-        Some("autoscaling:EC2_INSTANCE_TERMINATING")
-    );
-    let sources = client
-        .describe_traffic_sources()
-        .auto_scaling_group_name(GROUP)
-        .send()
-        .await
-        .unwrap();
+    assert_eq!(hook.lifecycle_transition(), Some("autoscaling:EC2_INSTANCE_TERMINATING"));
+    let sources = client.describe_traffic_sources().auto_scaling_group_name(GROUP).send().await.unwrap();
     assert_eq!(sources.traffic_sources()[0].identifier(), Some(ARN));
 }
 
@@ -83,22 +59,12 @@ async fn a_hook_is_completed_only_in_wait_and_only_once() {
     let stage = stage().await;
     let client = client!(aws_sdk_autoscaling, stage, ACCESS_KEY);
     let complete = async |result: &str| {
-        let call = client
-            .complete_lifecycle_action()
-            .auto_scaling_group_name(GROUP)
-            .lifecycle_hook_name("leave");
-        call.instance_id(ID)
-            .lifecycle_action_result(result)
-            .send()
-            .await
-            .map_err(|error| {
-                let error = error.into_service_error();
-                format!(
-                    "{}: {}",
-                    error.code().unwrap_or_default(),
-                    error.message().unwrap_or_default()
-                )
-            })
+        let call =
+            client.complete_lifecycle_action().auto_scaling_group_name(GROUP).lifecycle_hook_name("leave");
+        call.instance_id(ID).lifecycle_action_result(result).send().await.map_err(|error| {
+            let error = error.into_service_error();
+            format!("{}: {}", error.code().unwrap_or_default(), error.message().unwrap_or_default())
+        })
     };
     let none = format!("ValidationError: No active Lifecycle Action found with instance ID {ID}");
     assert_eq!(complete("CONTINUE").await.unwrap_err(), none);
@@ -117,23 +83,10 @@ async fn a_hook_is_completed_only_in_wait_and_only_once() {
         .into_iter()
         .filter(|call| call.action == "CompleteLifecycleAction")
         .collect();
-    let seen: Vec<_> = calls
-        .iter()
-        .map(|call| (call.state.as_deref(), call.status))
-        .collect();
+    let seen: Vec<_> = calls.iter().map(|call| (call.state.as_deref(), call.status)).collect();
     let after = Some("Terminating:Proceed");
-    assert_eq!(
-        seen,
-        [
-            (Some("Pending"), 400),
-            (Some("Terminating:Wait"), 200),
-            (after, 400)
-        ]
-    );
-    assert_eq!(
-        calls[1].notes["healthz"], 200,
-        "the stage looked at /healthz in that moment"
-    );
+    assert_eq!(seen, [(Some("Pending"), 400), (Some("Terminating:Wait"), 200), (after, 400)]);
+    assert_eq!(calls[1].notes["healthz"], 200, "the stage looked at /healthz in that moment");
     assert_eq!(calls[1].parameter("LifecycleActionResult"), Some("CONTINUE"));
 }
 
@@ -144,56 +97,24 @@ async fn targets_drain_by_id_and_port() {
     stage.cloud.lock().target_groups[0].register((ID.to_owned(), 8080), Duration::ZERO);
     let health = async || {
         let target = TargetDescription::builder().id(ID).port(8080).build();
-        let answer = client
-            .describe_target_health()
-            .target_group_arn(ARN)
-            .targets(target)
-            .send()
-            .await
-            .unwrap();
-        answer.target_health_descriptions()[0]
-            .target_health()
-            .unwrap()
-            .state()
-            .cloned()
-            .unwrap()
+        let answer =
+            client.describe_target_health().target_group_arn(ARN).targets(target).send().await.unwrap();
+        answer.target_health_descriptions()[0].target_health().unwrap().state().cloned().unwrap()
     };
     let deregister = async |target| {
-        client
-            .deregister_targets()
-            .target_group_arn(ARN)
-            .targets(target)
-            .send()
-            .await
-            .unwrap();
+        client.deregister_targets().target_group_arn(ARN).targets(target).send().await.unwrap();
     };
     deregister(TargetDescription::builder().id(ID).build()).await;
-    assert_eq!(
-        health().await,
-        TargetHealthStateEnum::Initial,
-        "without the port nothing happens, silently"
-    );
+    assert_eq!(health().await, TargetHealthStateEnum::Initial, "without the port nothing happens, silently");
     deregister(TargetDescription::builder().id(ID).port(8080).build()).await;
     assert_eq!(health().await, TargetHealthStateEnum::Draining);
-    stage.cloud.lock().target_groups[0].tick(Duration::from_secs(3600));
+    stage.cloud.lock().target_groups[0].tick(Duration::from_hours(1));
     assert_eq!(health().await, TargetHealthStateEnum::Unused);
-    let attributes = client
-        .describe_target_group_attributes()
-        .target_group_arn(ARN)
-        .send()
-        .await
-        .unwrap();
-    let delay = attributes
-        .attributes()
-        .iter()
-        .find(|a| a.key() == Some("deregistration_delay.timeout_seconds"));
+    let attributes = client.describe_target_group_attributes().target_group_arn(ARN).send().await.unwrap();
+    let delay =
+        attributes.attributes().iter().find(|a| a.key() == Some("deregistration_delay.timeout_seconds"));
     assert_eq!(delay.unwrap().value(), Some("15"));
-    let error = client
-        .describe_target_health()
-        .target_group_arn("arn:other")
-        .send()
-        .await
-        .unwrap_err();
+    let error = client.describe_target_health().target_group_arn("arn:other").send().await.unwrap_err();
     assert!(error.into_service_error().is_target_group_not_found_exception());
 }
 
@@ -201,30 +122,15 @@ async fn targets_drain_by_id_and_port() {
 async fn strangers_and_unknown_actions_are_refused_and_logged() {
     let stage = stage().await;
     let stranger = client!(aws_sdk_autoscaling, stage, "AKIASTRANGER");
-    let error = stranger
-        .describe_auto_scaling_instances()
-        .send()
-        .await
-        .unwrap_err();
+    let error = stranger.describe_auto_scaling_instances().send().await.unwrap_err();
     assert_eq!(error.into_service_error().code(), Some("InvalidClientTokenId"));
     let client = client!(aws_sdk_autoscaling, stage, ACCESS_KEY);
     let error = client.describe_account_limits().send().await.unwrap_err();
     assert_eq!(error.into_service_error().code(), Some("InvalidAction"));
-    let logged: Vec<_> = stage
-        .cloud
-        .record
-        .all()
-        .into_iter()
-        .map(|call| (call.action, call.status))
-        .collect();
-    let expected = [
-        ("DescribeAutoScalingInstances", 403),
-        ("DescribeAccountLimits", 400),
-    ];
-    assert_eq!(
-        logged,
-        expected.map(|(action, status)| (action.to_owned(), status))
-    );
+    let logged: Vec<_> =
+        stage.cloud.record.all().into_iter().map(|call| (call.action, call.status)).collect();
+    let expected = [("DescribeAutoScalingInstances", 403), ("DescribeAccountLimits", 400)];
+    assert_eq!(logged, expected.map(|(action, status)| (action.to_owned(), status)));
 }
 
 struct Local {
@@ -235,9 +141,7 @@ struct Local {
 impl Local {
     /// Takes the instance to `Terminating:Wait`; it never was a target.
     fn wait_state(&self) {
-        self.cloud
-            .apply(ID, &Event::ScaledIn)
-            .expect("an instance that can go");
+        self.cloud.apply(ID, &Event::ScaledIn).expect("an instance that can go");
         self.cloud.tick();
         self.cloud.tick();
     }
@@ -247,7 +151,7 @@ async fn stage() -> Local {
     let hook = Hook {
         name: "leave".to_owned(),
         transition: Transition::Terminating,
-        heartbeat: Duration::from_secs(60),
+        heartbeat: Duration::from_mins(1),
         default_result: ActionResult::Abandon,
     };
     let group = TargetGroup::new(ARN.to_owned(), 80, Duration::from_secs(15));

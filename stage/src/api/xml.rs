@@ -59,10 +59,7 @@ impl Reply {
 pub(super) fn error(code: &str, message: &str, id: &str) -> String {
     let mut out = format!("<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>");
     escape(message, &mut out);
-    let _ = write!(
-        out,
-        "</Message></Error><RequestId>{id}</RequestId></ErrorResponse>"
-    );
+    let _ = write!(out, "</Message></Error><RequestId>{id}</RequestId></ErrorResponse>");
     out
 }
 
@@ -91,13 +88,7 @@ pub(super) fn parse(request: &Request<Bytes>) -> Result<Call, Refusal> {
         .map(|(key, value)| (key.into_owned(), Value::from(value.into_owned())))
         .collect();
     match fields.get("Action").and_then(Value::as_str) {
-        Some(action) => Ok(Call {
-            action: action.to_owned(),
-            parameters: Value::Object(fields),
-        }),
-        None => Err(Refusal::new(
-            "MissingAction",
-            "The request must contain the parameter Action",
-        )),
+        Some(action) => Ok(Call { action: action.to_owned(), parameters: Value::Object(fields) }),
+        None => Err(Refusal::new("MissingAction", "The request must contain the parameter Action")),
     }
 }

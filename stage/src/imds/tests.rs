@@ -30,12 +30,7 @@ async fn a_token_needs_a_lifetime_within_the_limits_and_no_proxy() {
     ] {
         assert_eq!(put(headers).await, expected, "{headers:?}");
     }
-    assert_eq!(
-        ask(address, "PUT", "/2021-01-03/api/token", &[(TTL_HEADER, "60")])
-            .await
-            .0,
-        403
-    );
+    assert_eq!(ask(address, "PUT", "/2021-01-03/api/token", &[(TTL_HEADER, "60")]).await.0, 403);
 }
 
 #[tokio::test]
@@ -43,17 +38,9 @@ async fn nothing_is_told_without_a_good_token() {
     let (address, _) = imds(None).await;
     let path = "/latest/meta-data/instance-id";
     assert_eq!(ask(address, "GET", path, &[]).await.0, 401);
-    assert_eq!(
-        ask(address, "GET", path, &[(TOKEN_HEADER, "made up")]).await.0,
-        401
-    );
-    let short = ask(address, "PUT", "/latest/api/token", &[(TTL_HEADER, "1")])
-        .await
-        .1;
-    assert_eq!(
-        ask(address, "GET", path, &[(TOKEN_HEADER, &short)]).await,
-        (200, ID.to_owned())
-    );
+    assert_eq!(ask(address, "GET", path, &[(TOKEN_HEADER, "made up")]).await.0, 401);
+    let short = ask(address, "PUT", "/latest/api/token", &[(TTL_HEADER, "1")]).await.1;
+    assert_eq!(ask(address, "GET", path, &[(TOKEN_HEADER, &short)]).await, (200, ID.to_owned()));
     tokio::time::timeout(Duration::from_secs(5), async {
         while ask(address, "GET", path, &[(TOKEN_HEADER, &short)]).await.0 != 401 {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -76,23 +63,11 @@ async fn an_instance_reads_its_own_data() {
     ] {
         assert_eq!(get(address, item).await, (200, expected.to_owned()), "{item}");
     }
-    let role = get(address, &format!("meta-data/iam/security-credentials/{ROLE}"))
-        .await
-        .1;
-    assert_eq!(
-        serde_json::from_str::<Value>(&role).unwrap()["AccessKeyId"],
-        ACCESS_KEY
-    );
+    let role = get(address, &format!("meta-data/iam/security-credentials/{ROLE}")).await.1;
+    assert_eq!(serde_json::from_str::<Value>(&role).unwrap()["AccessKeyId"], ACCESS_KEY);
     let document = get(address, "dynamic/instance-identity/document").await.1;
-    assert_eq!(
-        serde_json::from_str::<Value>(&document).unwrap()["instanceId"],
-        ID
-    );
-    for absent in [
-        "meta-data/spot/instance-action",
-        "meta-data/tags/instance/Name",
-        "meta-data/nonsense",
-    ] {
+    assert_eq!(serde_json::from_str::<Value>(&document).unwrap()["instanceId"], ID);
+    for absent in ["meta-data/spot/instance-action", "meta-data/tags/instance/Name", "meta-data/nonsense"] {
         assert_eq!(get(address, absent).await.0, 404, "{absent}");
     }
 }
@@ -105,16 +80,9 @@ async fn the_target_lifecycle_state_follows_the_lifecycle() {
     cloud.apply(ID, &Event::ScaledIn).unwrap();
     assert_eq!(get(address, path).await, (200, "Terminated".to_owned()));
     let logged = cloud.record.all();
-    let states: Vec<_> = logged
-        .iter()
-        .filter(|r| r.action.starts_with("GET"))
-        .map(|r| r.state.as_deref())
-        .collect();
-    assert_eq!(
-        states,
-        [Some("Pending"), Some("Terminating")],
-        "the log knows the state at each request"
-    );
+    let states: Vec<_> =
+        logged.iter().filter(|r| r.action.starts_with("GET")).map(|r| r.state.as_deref()).collect();
+    assert_eq!(states, [Some("Pending"), Some("Terminating")], "the log knows the state at each request");
 }
 
 async fn imds(user_data: Option<Vec<u8>>) -> (SocketAddr, Arc<Cloud>) {
@@ -128,30 +96,18 @@ async fn imds(user_data: Option<Vec<u8>>) -> (SocketAddr, Arc<Cloud>) {
 }
 
 async fn get(address: SocketAddr, item: &str) -> (u16, String) {
-    let token = ask(address, "PUT", "/latest/api/token", &[(TTL_HEADER, "60")])
-        .await
-        .1;
-    ask(
-        address,
-        "GET",
-        &format!("/latest/{item}"),
-        &[(TOKEN_HEADER, &token)],
-    )
-    .await
+    let token = ask(address, "PUT", "/latest/api/token", &[(TTL_HEADER, "60")]).await.1;
+    ask(address, "GET", &format!("/latest/{item}"), &[(TOKEN_HEADER, &token)]).await
 }
 
 async fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let mut request = Request::builder()
-        .method(method)
-        .uri(format!("http://{address}{path}"));
+    let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let response = client
-        .request(request.body(Full::default()).expect("a request"))
-        .await
-        .expect("an answer");
+    let response =
+        client.request(request.body(Full::default()).expect("a request")).await.expect("an answer");
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.expect("its body").to_bytes();
     (status, String::from_utf8(body.to_vec()).expect("text"))

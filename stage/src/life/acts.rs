@@ -52,16 +52,11 @@ impl<'a> Play<'a> {
         let (cloud, told) = (Arc::clone(&stage.cloud), AtomicU32::new(0));
         let on_failure = Arc::new(move |failure: &crate::load::Failure| {
             if told.fetch_add(1, Ordering::Relaxed) < FAILURES_TOLD {
-                cloud.tell(
-                    Who::Load,
-                    format!("request failed: {}: {}", failure.path, failure.reason),
-                );
+                cloud.tell(Who::Load, format!("request failed: {}: {}", failure.path, failure.reason));
             }
         });
         let load = Load::start(load, stage.cloud.began(), on_failure);
-        stage
-            .cloud
-            .tell(Who::Load, format!("{} requests a second, open loop", config.rate));
+        stage.cloud.tell(Who::Load, format!("{} requests a second, open loop", config.rate));
         let id = format!("i-{:017x}", rand::random::<u64>() >> 4);
         Ok(Self {
             config,
@@ -89,9 +84,7 @@ impl<'a> Play<'a> {
             let past =
                 |state: State| !matches!(state, State::Pending | State::PendingWait | State::PendingProceed);
             let state = cloud
-                .wait(Duration::from_millis(500), |inner| {
-                    inner.state(&self.id).filter(|state| past(*state))
-                })
+                .wait(Duration::from_millis(500), |inner| inner.state(&self.id).filter(|state| past(*state)))
                 .await;
             match state {
                 Some(State::InService) => {
@@ -117,9 +110,7 @@ impl<'a> Play<'a> {
         self.read_journal().await;
         if let Some(mut instance) = self.instance.take() {
             instance.kill().await;
-            self.stage
-                .cloud
-                .tell(Who::Stage, format!("{} killed: the life ends here", self.id));
+            self.stage.cloud.tell(Who::Stage, format!("{} killed: the life ends here", self.id));
         }
     }
 
@@ -128,11 +119,8 @@ impl<'a> Play<'a> {
         let cloud = &self.stage.cloud;
         let target = (self.id.clone(), WEB);
         let healthy = |health: Option<Health>| health == Some(Health::Healthy);
-        let found = cloud
-            .wait(HEALTHY, |inner| {
-                healthy(inner.target_groups[0].health(&target)).then_some(())
-            })
-            .await;
+        let found =
+            cloud.wait(HEALTHY, |inner| healthy(inner.target_groups[0].health(&target)).then_some(())).await;
         self.facts.healthy = found.map(|()| cloud.at());
         tokio::time::sleep(self.config.timing.serve).await;
         self.snapshot("serving").await;
@@ -144,19 +132,14 @@ impl<'a> Play<'a> {
         let stream = self.hold_stream().await;
         let cloud = Arc::clone(&self.stage.cloud);
         self.facts.notice = Some(cloud.at());
-        cloud.tell(
-            Who::Stage,
-            format!("notice: the group scales in, {} has to go", self.id),
-        );
+        cloud.tell(Who::Stage, format!("notice: the group scales in, {} has to go", self.id));
         // An instance in service always takes this event.
         let _ = cloud.apply(&self.id, &On::ScaledIn);
         let target = (self.id.clone(), WEB);
         let patience = timing.deregister_lag + Duration::from_secs(10);
         let draining = |health: Option<Health>| health == Some(Health::Draining);
         if cloud
-            .wait(patience, |inner| {
-                draining(inner.target_groups[0].health(&target)).then_some(())
-            })
+            .wait(patience, |inner| draining(inner.target_groups[0].health(&target)).then_some(()))
             .await
             .is_some()
         {
@@ -181,20 +164,12 @@ impl<'a> Play<'a> {
         self.config.stream.as_ref()?;
         match self.load.hold_stream().await {
             Ok(stream) => {
-                let whose = if stream.by_peer {
-                    "the rest of the fleet"
-                } else {
-                    "the instance"
-                };
-                self.stage
-                    .cloud
-                    .tell(Who::Load, format!("a stream from {whose} is in flight"));
+                let whose = if stream.by_peer { "the rest of the fleet" } else { "the instance" };
+                self.stage.cloud.tell(Who::Load, format!("a stream from {whose} is in flight"));
                 (!stream.by_peer).then_some(stream)
             }
             Err(error) => {
-                self.stage
-                    .cloud
-                    .tell(Who::Load, format!("no stream in flight: {error:#}"));
+                self.stage.cloud.tell(Who::Load, format!("no stream in flight: {error:#}"));
                 None
             }
         }
@@ -209,10 +184,7 @@ impl<'a> Play<'a> {
             Ok(took) => {
                 self.figures.insert("power_off_s".to_owned(), seconds(took));
                 self.facts.power_off = Some(Ok(seconds(took)));
-                cloud.tell(
-                    Who::Stage,
-                    format!("{} is off after {:.1} s", self.id, took.as_secs_f64()),
-                );
+                cloud.tell(Who::Stage, format!("{} is off after {:.1} s", self.id, took.as_secs_f64()));
             }
             Err(error) => {
                 cloud.tell(Who::Stage, format!("{}: {error:#}", self.id));
@@ -232,10 +204,7 @@ impl<'a> Play<'a> {
         let load = self.load.finish().await;
         cloud.tell(
             Who::Load,
-            format!(
-                "{} requests: {} by the instance, {} failed",
-                load.sent, load.by_instance, load.failed
-            ),
+            format!("{} requests: {} by the instance, {} failed", load.sent, load.by_instance, load.failed),
         );
         self.facts.epoch = started_at.as_duration().as_secs_f64();
         self.facts.load = load;
@@ -243,14 +212,7 @@ impl<'a> Play<'a> {
         let promises = judge(&self.facts);
         self.figures.extend(self.facts.figures());
         let kept = promises.iter().all(|promise| promise.kept);
-        cloud.tell(
-            Who::Stage,
-            if kept {
-                "every promise was kept"
-            } else {
-                "a promise was broken"
-            },
-        );
+        cloud.tell(Who::Stage, if kept { "every promise was kept" } else { "a promise was broken" });
         network::strike().await;
         Rehearsal {
             scenario: "life".to_owned(),

@@ -28,49 +28,30 @@ impl Play<'_> {
                     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
                     serde_json::from_str(&text).unwrap_or(Value::from(text))
                 });
-                (
-                    instance.http_status(AGENT, "/readyz", ASK).await.ok(),
-                    parsed.unwrap_or_default(),
-                )
+                (instance.http_status(AGENT, "/readyz", ASK).await.ok(), parsed.unwrap_or_default())
             }
             None => (None, Value::Null),
         };
         let say = |status: Option<u16>| status.map_or("no answer".to_owned(), |status| status.to_string());
-        self.stage.cloud.tell(
-            Who::Agent,
-            format!("{moment}: /healthz {}, /readyz {}", say(healthz), say(readyz)),
-        );
-        self.snapshots.push(Snapshot {
-            at,
-            moment: moment.to_owned(),
-            healthz,
-            readyz,
-            status,
-        });
+        self.stage
+            .cloud
+            .tell(Who::Agent, format!("{moment}: /healthz {}, /readyz {}", say(healthz), say(readyz)));
+        self.snapshots.push(Snapshot { at, moment: moment.to_owned(), healthz, readyz, status });
     }
 
     /// Keeps the whole journal in `journal.log` and its tail for the report.
     pub(super) async fn read_journal(&mut self) {
         let Some(instance) = &self.instance else { return };
         let read = ["journalctl", "--no-pager", "--quiet", "-o", "short-iso"];
-        let journal = instance
-            .exec(&read, ASK * 2)
-            .await
-            .map(|output| output.stdout)
-            .unwrap_or_default();
-        let lines = String::from_utf8_lossy(&journal)
-            .lines()
-            .map(ToOwned::to_owned)
-            .collect::<Vec<_>>();
+        let journal = instance.exec(&read, ASK * 2).await.map(|output| output.stdout).unwrap_or_default();
+        let lines = String::from_utf8_lossy(&journal).lines().map(ToOwned::to_owned).collect::<Vec<_>>();
         self.journal = if lines.is_empty() {
             instance.console_tail(TAIL)
         } else {
             lines[lines.len().saturating_sub(TAIL)..].to_vec()
         };
         if let Err(error) = tokio::fs::write(self.config.scratch.join("journal.log"), journal).await {
-            self.stage
-                .cloud
-                .tell(Who::Stage, format!("failed to keep the journal: {error}"));
+            self.stage.cloud.tell(Who::Stage, format!("failed to keep the journal: {error}"));
         }
     }
 }

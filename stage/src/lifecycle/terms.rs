@@ -107,6 +107,6 @@ pub struct Hook {
 impl Hook {
     /// `GlobalTimeout`: the most that heartbeats can reach, min(48 h, 100 heartbeat timeouts).
     pub fn global(&self) -> Duration {
-        (self.heartbeat * 100).min(Duration::from_secs(48 * 3600))
+        (self.heartbeat * 100).min(Duration::from_hours(48))
     }
 }

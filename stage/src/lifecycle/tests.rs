@@ -57,18 +57,14 @@ fn the_target_state_flips_at_the_start_of_the_end() {
 #[test]
 fn a_completion_outside_of_wait_is_refused() {
     let mut life = lifecycle();
-    assert_eq!(
-        life.handle(&complete("launch", ActionResult::Continue), S),
-        Err(NoActiveAction)
-    );
+    assert_eq!(life.handle(&complete("launch", ActionResult::Continue), S), Err(NoActiveAction));
     life.handle(&Event::Tick, S).unwrap();
     assert_eq!(
         life.handle(&complete("terminate", ActionResult::Continue), S),
         Err(NoActiveAction),
         "the other hook"
     );
-    life.handle(&complete("launch", ActionResult::Continue), S)
-        .unwrap();
+    life.handle(&complete("launch", ActionResult::Continue), S).unwrap();
     assert_eq!(
         life.handle(&complete("launch", ActionResult::Continue), S),
         Err(NoActiveAction),
@@ -87,9 +83,7 @@ fn a_completion_outside_of_wait_is_refused() {
 fn an_abandoned_launch_terminates_without_serving() {
     let mut life = lifecycle();
     life.handle(&Event::Tick, S).unwrap();
-    let effects = life
-        .handle(&complete("launch", ActionResult::Abandon), S * 2)
-        .unwrap();
+    let effects = life.handle(&complete("launch", ActionResult::Abandon), S * 2).unwrap();
     assert_eq!(effects, [Effect::Moved(State::PendingWait, State::Terminating)]);
 }
 
@@ -99,10 +93,7 @@ fn a_hook_that_nobody_completes_gets_its_default() {
     life.handle(&Event::Tick, S).unwrap();
     assert_eq!(life.handle(&Event::Tick, S * 30).unwrap(), []);
     let effects = life.handle(&Event::Tick, S * 31).unwrap();
-    assert_eq!(
-        effects[0],
-        Effect::TimedOut("launch".to_owned(), ActionResult::Abandon)
-    );
+    assert_eq!(effects[0], Effect::TimedOut("launch".to_owned(), ActionResult::Abandon));
     assert_eq!(life.state(), State::Terminating);
 }
 
@@ -111,33 +102,22 @@ fn a_heartbeat_restarts_the_timeout_up_to_the_global_limit() {
     let mut life = lifecycle();
     life.handle(&Event::Tick, S).unwrap();
     for beat in 1..=200 {
-        if life
-            .handle(&Event::Heartbeat("launch".to_owned()), S * 20 * beat)
-            .is_err()
-        {
+        if life.handle(&Event::Heartbeat("launch".to_owned()), S * 20 * beat).is_err() {
             break;
         }
         life.handle(&Event::Tick, S * (20 * beat + 19)).unwrap();
     }
     assert_eq!(life.state(), State::Terminating);
-    assert!(
-        life.since() >= S * 3000 && life.since() < S * 3040,
-        "gave up at {:?}",
-        life.since()
-    );
+    assert!(life.since() >= S * 3000 && life.since() < S * 3040, "gave up at {:?}", life.since());
 }
 
 #[test]
 fn the_last_of_several_hooks_moves_on_and_an_abandon_ends_them_all() {
     let mut hooks = hooks();
-    hooks.push(Hook {
-        name: "second".to_owned(),
-        ..hooks[1].clone()
-    });
-    for (result, expected) in [
-        (ActionResult::Continue, State::TerminatingWait),
-        (ActionResult::Abandon, State::TerminatingProceed),
-    ] {
+    hooks.push(Hook { name: "second".to_owned(), ..hooks[1].clone() });
+    for (result, expected) in
+        [(ActionResult::Continue, State::TerminatingWait), (ActionResult::Abandon, State::TerminatingProceed)]
+    {
         let mut life = Lifecycle::new(hooks.clone(), S, S * 2, Duration::ZERO);
         life.handle(&Event::ScaledIn, S).unwrap();
         life.handle(&Event::Tick, S * 3).unwrap();
@@ -181,10 +161,7 @@ fn no_order_of_events_goes_back_or_acts_twice() {
             assert!(rank(life.state()) >= before, "{event:?} went back");
         }
         for once in [Effect::Register, Effect::Deregister, Effect::PowerOff] {
-            assert!(
-                done.iter().filter(|effect| **effect == once).count() <= 1,
-                "{done:?}"
-            );
+            assert!(done.iter().filter(|effect| **effect == once).count() <= 1, "{done:?}");
         }
     }
 }
@@ -194,17 +171,14 @@ fn complete(hook: &str, result: ActionResult) -> Event {
 }
 
 fn hooks() -> Vec<Hook> {
-    [
-        ("launch", Transition::Launching),
-        ("terminate", Transition::Terminating),
-    ]
-    .map(|(name, transition)| Hook {
-        name: name.to_owned(),
-        transition,
-        heartbeat: S * 30,
-        default_result: ActionResult::Abandon,
-    })
-    .to_vec()
+    [("launch", Transition::Launching), ("terminate", Transition::Terminating)]
+        .map(|(name, transition)| Hook {
+            name: name.to_owned(),
+            transition,
+            heartbeat: S * 30,
+            default_result: ActionResult::Abandon,
+        })
+        .to_vec()
 }
 
 fn lifecycle() -> Lifecycle {

@@ -43,22 +43,15 @@ impl HeldStream {
             .await
             .context("the stream's first bytes did not come")?
         {
-            Ok(by_peer) => Ok(Self {
-                started,
-                by_peer,
-                rest,
-            }),
+            Ok(by_peer) => Ok(Self { started, by_peer, rest }),
             Err(_) => bail!("the stream failed before its first bytes"),
         }
     }
 
     /// Waits for its end.
     pub async fn end(self) -> StreamEnd {
-        let lost = |error: tokio::task::JoinError| StreamEnd {
-            at: 0.0,
-            bytes: 0,
-            cut: Some(error.to_string()),
-        };
+        let lost =
+            |error: tokio::task::JoinError| StreamEnd { at: 0.0, bytes: 0, cut: Some(error.to_string()) };
         self.rest.await.unwrap_or_else(lost)
     }
 }
@@ -74,9 +67,7 @@ async fn count(shared: &Shared, first: oneshot::Sender<bool>) -> StreamEnd {
     let mut peer = false;
     let mut bytes = 0;
     let fetched = tokio::time::timeout(STREAM_PATIENCE, fetch(shared, first, &mut peer, &mut bytes)).await;
-    let cut = fetched
-        .unwrap_or_else(|_| Err(format!("timeout after {} s", STREAM_PATIENCE.as_secs())))
-        .err();
+    let cut = fetched.unwrap_or_else(|_| Err(format!("timeout after {} s", STREAM_PATIENCE.as_secs()))).err();
     let path = shared.config.stream.as_ref().map_or("", |stream| &stream.path);
     let (at, now) = (shared.seconds(due), shared.seconds(Instant::now()));
     if !peer {
@@ -85,11 +76,7 @@ async fn count(shared: &Shared, first: oneshot::Sender<bool>) -> StreamEnd {
         tally.streams_whole += u64::from(cut.is_none());
     }
     if let Some(reason) = &cut {
-        shared.fail(Failure {
-            at,
-            path: path.to_owned(),
-            reason: reason.clone(),
-        });
+        shared.fail(Failure { at, path: path.to_owned(), reason: reason.clone() });
     }
     StreamEnd { at: now, bytes, cut }
 }
@@ -101,11 +88,8 @@ async fn fetch(
     bytes: &mut usize,
 ) -> Result<(), String> {
     let stream = shared.config.stream.as_ref().ok_or("no stream is configured")?;
-    let response = shared
-        .client
-        .request(shared.request(&stream.path))
-        .await
-        .map_err(|e| chain("no answer", &e))?;
+    let response =
+        shared.client.request(shared.request(&stream.path)).await.map_err(|e| chain("no answer", &e))?;
     *peer = response.headers().contains_key(SERVED_BY);
     if response.status() != 200 {
         return Err(format!("status {}", response.status().as_u16()));
@@ -123,9 +107,9 @@ async fn fetch(
         tail.drain(..tail.len().saturating_sub(4096));
     }
     match &stream.ends_with {
-        Some(end) if !*peer && !tail.trim_ascii_end().ends_with(end.as_bytes()) => Err(format!(
-            "truncated body: ended without '{end}' after {bytes} bytes"
-        )),
+        Some(end) if !*peer && !tail.trim_ascii_end().ends_with(end.as_bytes()) => {
+            Err(format!("truncated body: ended without '{end}' after {bytes} bytes"))
+        }
         _ => Ok(()),
     }
 }

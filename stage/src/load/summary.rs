@@ -80,12 +80,7 @@ impl Tally {
 
     pub(super) fn sum_up(&self, rate: f64) -> LoadSummary {
         let by_peer = self.samples.iter().filter(|sample| sample.peer).count() as u64;
-        let mut millis: Vec<f64> = self
-            .samples
-            .iter()
-            .filter(|s| !s.peer)
-            .map(|s| s.millis)
-            .collect();
+        let mut millis: Vec<f64> = self.samples.iter().filter(|s| !s.peer).map(|s| s.millis).collect();
         millis.sort_by(f64::total_cmp);
         let by_instance = millis.len() as u64 + self.streams_whole;
         LoadSummary {
@@ -110,9 +105,7 @@ impl Tally {
 /// Nearest rank, to a hundredth of a millisecond.
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted
-        .get(rank - 1)
-        .map_or(0.0, |millis| (millis * 100.0).round() / 100.0)
+    sorted.get(rank - 1).map_or(0.0, |millis| (millis * 100.0).round() / 100.0)
 }
 
 #[cfg(test)]
@@ -123,10 +116,7 @@ mod tests {
     fn percentiles_are_of_the_nearest_rank() {
         let hundred: Vec<f64> = (1..=100).map(f64::from).collect();
         for (percent, expected) in [(50, 50.0), (90, 90.0), (99, 99.0), (100, 100.0)] {
-            assert!(
-                (percentile(&hundred, percent) - expected).abs() < f64::EPSILON,
-                "p{percent}"
-            );
+            assert!((percentile(&hundred, percent) - expected).abs() < f64::EPSILON, "p{percent}");
         }
         assert!(percentile(&[], 99).abs() < f64::EPSILON, "none is no panic");
     }

@@ -15,25 +15,21 @@ pub(super) fn launch_completed_once(facts: &Facts) -> Promise {
 }
 
 pub(super) fn ready_when_launched(facts: &Facts) -> Promise {
-    let call = facts
-        .completions(LAUNCH_HOOK)
-        .find(|call| result(call) == "CONTINUE");
-    let seen = call
-        .ok_or_else(|| "the launch hook was not continued".to_owned())
-        .and_then(|call| match call.notes.get("healthz").and_then(Value::as_u64) {
-            Some(200) => Ok(format!("/healthz was 200 at {:.1} s", call.at)),
-            Some(status) => Err(format!("/healthz was {status} at {:.1} s", call.at)),
-            None => Err(format!("/healthz did not answer at {:.1} s", call.at)),
+    let call = facts.completions(LAUNCH_HOOK).find(|call| result(call) == "CONTINUE");
+    let seen =
+        call.ok_or_else(|| "the launch hook was not continued".to_owned()).and_then(|call| {
+            match call.notes.get("healthz").and_then(Value::as_u64) {
+                Some(200) => Ok(format!("/healthz was 200 at {:.1} s", call.at)),
+                Some(status) => Err(format!("/healthz was {status} at {:.1} s", call.at)),
+                None => Err(format!("/healthz did not answer at {:.1} s", call.at)),
+            }
         });
     promise("the instance was ready when it completed the launch hook", seen)
 }
 
 pub(super) fn terminate_completed_once(facts: &Facts) -> Promise {
     let seen = reached(facts.notice).and_then(|_| once(facts, TERMINATE_HOOK, "Terminating:Wait"));
-    promise(
-        "the terminate hook was completed exactly once, with CONTINUE and only in Terminating:Wait",
-        seen,
-    )
+    promise("the terminate hook was completed exactly once, with CONTINUE and only in Terminating:Wait", seen)
 }
 
 /// One completion, CONTINUE, and no try in another state than `wait`.

@@ -15,13 +15,8 @@ fn datums(facts: &Facts, dimension: &str, value: &str) -> Vec<f64> {
     let calls = facts
         .of("PutMetricData")
         .filter(|call| call.succeeded() && call.parameter("Namespace") == Some(&facts.namespace));
-    let all = calls.flat_map(|call| {
-        call.parameters
-            .get("MetricData")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-    });
+    let all = calls
+        .flat_map(|call| call.parameters.get("MetricData").and_then(Value::as_array).into_iter().flatten());
     let ours = all.filter(|datum| {
         let text = |name: &str| datum.get(name).and_then(Value::as_str);
         let dimensions = datum.get("Dimensions").and_then(Value::as_array);
@@ -33,42 +28,26 @@ fn datums(facts: &Facts, dimension: &str, value: &str) -> Vec<f64> {
             && one.get("Name").and_then(Value::as_str) == Some(dimension)
             && one.get("Value").and_then(Value::as_str) == Some(value)
     });
-    ours.filter_map(|datum| Some(datum.get("Timestamp")?.as_f64()? - facts.epoch))
-        .collect()
+    ours.filter_map(|datum| Some(datum.get("Timestamp")?.as_f64()? - facts.epoch)).collect()
 }
 
 pub(super) fn cpu_arrived(facts: &Facts) -> Promise {
-    let (instance, group) = (
-        datums(facts, "InstanceId", &facts.id).len(),
-        datums(facts, "AutoScalingGroupName", GROUP).len(),
-    );
+    let (instance, group) =
+        (datums(facts, "InstanceId", &facts.id).len(), datums(facts, "AutoScalingGroupName", GROUP).len());
     let text = format!(
         "namespace {}: {instance} CPUUtilization datums by InstanceId, {group} by AutoScalingGroupName",
         facts.namespace
     );
-    let seen = if instance > 0 && group > 0 {
-        Ok(text)
-    } else {
-        Err(text)
-    };
+    let seen = if instance > 0 && group > 0 { Ok(text) } else { Err(text) };
     promise("CPU datums arrived, by instance and by group", seen)
 }
 
 pub(super) fn group_only_while_serving(facts: &Facts) -> Promise {
     let times = datums(facts, "AutoScalingGroupName", GROUP);
-    let from = facts
-        .completed(LAUNCH_HOOK)
-        .or(facts.in_service)
-        .unwrap_or(f64::INFINITY);
+    let from = facts.completed(LAUNCH_HOOK).or(facts.in_service).unwrap_or(f64::INFINITY);
     let to = facts.notice.unwrap_or(f64::INFINITY);
-    let outside = times
-        .iter()
-        .filter(|at| **at < from - SLOT || **at > to + SLOT)
-        .count();
-    let seen = match (
-        times.iter().copied().reduce(f64::min),
-        times.iter().copied().reduce(f64::max),
-    ) {
+    let outside = times.iter().filter(|at| **at < from - SLOT || **at > to + SLOT).count();
+    let seen = match (times.iter().copied().reduce(f64::min), times.iter().copied().reduce(f64::max)) {
         (Some(first), Some(last)) if outside == 0 => Ok(format!(
             "{} datums from {first:.0} s to {last:.0} s; it served from {from:.1} s to {to:.1} s",
             times.len()

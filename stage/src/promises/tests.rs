@@ -17,14 +17,8 @@ fn a_good_life_keeps_every_promise() {
         assert!(promise.kept, "{}: {}", promise.promise, promise.evidence);
     }
     let figures = life().figures();
-    assert!(
-        figures.contains(&("boot_to_ready_s".to_owned(), 9.0)),
-        "{figures:?}"
-    );
-    assert!(
-        figures.contains(&("notice_to_drained_s".to_owned(), 17.0)),
-        "{figures:?}"
-    );
+    assert!(figures.contains(&("boot_to_ready_s".to_owned(), 9.0)), "{figures:?}");
+    assert!(figures.contains(&("notice_to_drained_s".to_owned(), 17.0)), "{figures:?}");
 }
 
 #[test]
@@ -73,14 +67,8 @@ fn each_promise_is_broken_by_what_breaks_it() {
     for (name, break_it) in cases {
         let mut facts = life();
         break_it(&mut facts);
-        let broken: Vec<_> = judge(&facts)
-            .into_iter()
-            .filter(|promise| !promise.kept)
-            .collect();
-        assert!(
-            broken.iter().any(|promise| promise.promise.contains(name)),
-            "{name}: {broken:?}"
-        );
+        let broken: Vec<_> = judge(&facts).into_iter().filter(|promise| !promise.kept).collect();
+        assert!(broken.iter().any(|promise| promise.promise.contains(name)), "{name}: {broken:?}");
     }
 }
 
@@ -100,11 +88,7 @@ fn a_launch_that_is_abandoned_breaks_all_that_comes_after() {
 fn an_app_without_streams_is_not_asked_for_one() {
     let mut facts = life();
     (facts.streams, facts.stream) = (false, None);
-    assert!(
-        judge(&facts)
-            .iter()
-            .all(|promise| promise.kept && promise.promise != STREAM)
-    );
+    assert!(judge(&facts).iter().all(|promise| promise.kept && promise.promise != STREAM));
 }
 
 fn life() -> Facts {
@@ -133,12 +117,7 @@ fn life() -> Facts {
         served_while_draining: 7,
         stream: stream(35.0, None),
         power_off: Some(Ok(1.0)),
-        load: LoadSummary {
-            sent: 100,
-            by_instance: 50,
-            by_peer: 50,
-            ..LoadSummary::default()
-        },
+        load: LoadSummary { sent: 100, by_instance: 50, by_peer: 50, ..LoadSummary::default() },
         requests: vec![
             launch,
             request(20.0, "PutMetricData", "InService", datums),
@@ -150,14 +129,7 @@ fn life() -> Facts {
 
 #[expect(clippy::unnecessary_wraps, reason = "as Facts has it")]
 fn stream(at: f64, cut: Option<&str>) -> Option<(f64, StreamEnd)> {
-    Some((
-        29.0,
-        StreamEnd {
-            at,
-            bytes: 10,
-            cut: cut.map(ToOwned::to_owned),
-        },
-    ))
+    Some((29.0, StreamEnd { at, bytes: 10, cut: cut.map(ToOwned::to_owned) }))
 }
 
 fn set(facts: &mut Facts, request: usize, parameter: &str, value: &str) {

@@ -36,39 +36,21 @@ impl Accel {
 /// What works here, found out once with `disk`'s own kernel.
 pub(super) fn working(disk: &Path) -> Accel {
     static FOUND: OnceLock<Accel> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        if hardware() && boots(disk) {
-            Accel::Kvm
-        } else {
-            Accel::Tcg
-        }
-    })
+    *FOUND.get_or_init(|| if hardware() && boots(disk) { Accel::Kvm } else { Accel::Tcg })
 }
 
 /// `/dev/kvm` may exist without the processor's help, and then takes no stock kernel.
 fn hardware() -> bool {
     let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let helps = flags
-        .split_whitespace()
-        .any(|flag| flag == "vmx" || flag == "svm");
-    helps
-        && fs::File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/kvm")
-            .is_ok()
+    let helps = flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm");
+    helps && fs::File::options().read(true).write(true).open("/dev/kvm").is_ok()
 }
 
 fn boots(disk: &Path) -> bool {
     let mut command = qemu(disk, Firmware::Bios, Accel::Kvm);
     command.args(["-m", "1024", "-nic", "none"]);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    let mut child = command
-        .spawn()
-        .expect("setpriv of util-linux starts qemu-system-x86_64");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("setpriv of util-linux starts qemu-system-x86_64");
     let output = child.stdout.take().expect("the serial console is piped");
     let (said, hear) = channel();
     thread::spawn(move || {

@@ -27,11 +27,7 @@ pub(super) fn get(address: SocketAddr, path: &str, timeout: Duration) -> io::Res
     let status = status.ok_or_else(|| io::Error::other(format!("no status in '{first}'")))?;
     let mut body = Vec::new();
     reader.read_to_end(&mut body)?;
-    Ok(Answer {
-        status,
-        headers,
-        body: String::from_utf8_lossy(&body).into_owned(),
-    })
+    Ok(Answer { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
 }
 
 /// The first line and the header lines of a message.

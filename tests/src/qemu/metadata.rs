@@ -36,11 +36,7 @@ impl Default for Metadata {
             ("meta-data/placement/region", "eu-central-1"),
             ("meta-data/services/domain", "amazonaws.com"),
         ];
-        Self {
-            answers: answers
-                .map(|(path, text)| (path.to_owned(), text.to_owned()))
-                .into(),
-        }
+        Self { answers: answers.map(|(path, text)| (path.to_owned(), text.to_owned())).into() }
     }
 }
 
@@ -97,19 +93,12 @@ impl Metadata {
         };
         if method == "PUT" && path == "/latest/api/token" {
             let asked = header("x-aws-ec2-metadata-token-ttl-seconds").is_some();
-            return if asked {
-                ("200 OK", TOKEN)
-            } else {
-                ("400 Bad Request", "")
-            };
+            return if asked { ("200 OK", TOKEN) } else { ("400 Bad Request", "") };
         }
         if header("x-aws-ec2-metadata-token") != Some(TOKEN) {
             return ("401 Unauthorized", "");
         }
-        match path
-            .strip_prefix("/latest/")
-            .and_then(|path| self.answers.get(path.trim_end_matches('/')))
-        {
+        match path.strip_prefix("/latest/").and_then(|path| self.answers.get(path.trim_end_matches('/'))) {
             Some(text) => ("200 OK", text),
             None => ("404 Not Found", ""),
         }
@@ -126,19 +115,11 @@ mod tests {
         let with = ["X-aws-ec2-metadata-token: story-token".to_owned()];
         let ttl = ["X-aws-ec2-metadata-token-ttl-seconds: 60".to_owned()];
         let table: [(&str, &[String], &str); 5] = [
-            (
-                "GET /latest/meta-data/instance-id HTTP/1.1",
-                &[],
-                "401 Unauthorized",
-            ),
+            ("GET /latest/meta-data/instance-id HTTP/1.1", &[], "401 Unauthorized"),
             ("PUT /latest/api/token HTTP/1.1", &[], "400 Bad Request"),
             ("PUT /latest/api/token HTTP/1.1", &ttl, "200 OK"),
             ("GET /latest/user-data HTTP/1.1", &with, "200 OK"),
-            (
-                "GET /latest/meta-data/spot/instance-action HTTP/1.1",
-                &with,
-                "404 Not Found",
-            ),
+            ("GET /latest/meta-data/spot/instance-action HTTP/1.1", &with, "404 Not Found"),
         ];
         for (first, headers, status) in table {
             assert_eq!(metadata.answer(first, headers).0, status, "{first}");

@@ -24,14 +24,8 @@ impl Rules<'_> {
             && value.len() <= max
             && value.chars().all(plain);
         if !good {
-            let wanted = format!(
-                "a lower-case letter, then up to {} of a-z, 0-9 and inner '-'",
-                max - 1
-            );
-            self.complain(
-                name.span(),
-                format!("{what} '{value}' is not a name: use {wanted}"),
-            );
+            let wanted = format!("a lower-case letter, then up to {} of a-z, 0-9 and inner '-'", max - 1);
+            self.complain(name.span(), format!("{what} '{value}' is not a name: use {wanted}"));
         }
         value.clone()
     }
@@ -39,10 +33,7 @@ impl Rules<'_> {
     pub(super) fn base(&mut self, base: &Spanned<String>) -> String {
         if !BASES.contains(&base.get_ref().as_str()) {
             let known = BASES.join("', '");
-            self.complain(
-                base.span(),
-                format!("base '{}' is not known: use '{known}'", base.get_ref()),
-            );
+            self.complain(base.span(), format!("base '{}' is not known: use '{known}'", base.get_ref()));
         }
         base.get_ref().clone()
     }
@@ -70,16 +61,11 @@ impl Rules<'_> {
     }
 
     pub(super) fn size(&mut self, size: &Spanned<String>) -> u32 {
-        let gib = size
-            .get_ref()
-            .strip_suffix("GiB")
-            .and_then(|number| number.trim_end().parse().ok());
+        let gib = size.get_ref().strip_suffix("GiB").and_then(|number| number.trim_end().parse().ok());
         gib.filter(|gib| SIZES.contains(gib)).unwrap_or_else(|| {
             let (min, max) = (SIZES.start(), SIZES.end());
-            let message = format!(
-                "size '{}' is not a whole number of GiB from {min} to {max}",
-                size.get_ref()
-            );
+            let message =
+                format!("size '{}' is not a whole number of GiB from {min} to {max}", size.get_ref());
             self.complain(size.span(), format!("{message}: write it as \"2GiB\""));
             *SIZES.start()
         })
@@ -110,9 +96,7 @@ impl Rules<'_> {
 
     pub(super) fn url_path(&mut self, key: &str, path: &Spanned<String>) -> String {
         let value = path.get_ref();
-        let plain = value
-            .chars()
-            .all(|char| char.is_ascii_graphic() && !"\"'\\{};#".contains(char));
+        let plain = value.chars().all(|char| char.is_ascii_graphic() && !"\"'\\{};#".contains(char));
         if !value.starts_with('/') || !plain {
             let message =
                 format!("{key} '{value}' is not a URL path: begin it with '/', as in \"/api/health\"");
@@ -125,11 +109,7 @@ impl Rules<'_> {
         let value = wsgi.get_ref();
         let good = value.split_once(':').is_some_and(|(module, callable)| {
             module.split('.').all(identifier)
-                && callable
-                    .strip_suffix("()")
-                    .unwrap_or(callable)
-                    .split('.')
-                    .all(identifier)
+                && callable.strip_suffix("()").unwrap_or(callable).split('.').all(identifier)
         });
         if !good {
             let message = format!(
@@ -142,26 +122,16 @@ impl Rules<'_> {
 
     pub(super) fn inside(&mut self, key: &str, path: &Spanned<String>) -> PathBuf {
         let value = Path::new(path.get_ref());
-        let normal = value
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let normal = value.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !normal || value.as_os_str().is_empty() {
-            let message = format!(
-                "{key} '{}' must be a folder under the manifest's own",
-                value.display()
-            );
+            let message = format!("{key} '{}' must be a folder under the manifest's own", value.display());
             self.complain(path.span(), message);
         }
-        value
-            .components()
-            .filter(|part| matches!(part, Component::Normal(_)))
-            .collect()
+        value.components().filter(|part| matches!(part, Component::Normal(_))).collect()
     }
 }
 
 fn identifier(name: &str) -> bool {
     name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
-        && name
-            .chars()
-            .all(|char| char.is_ascii_alphanumeric() || char == '_')
+        && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
 }

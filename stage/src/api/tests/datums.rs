@@ -18,10 +18,7 @@ async fn datums_arrive_whole_also_when_they_are_compressed() {
             .timestamp(SystemTime::now().into())
             .dimensions(Dimension::builder().name("InstanceId").value(ID).build())
             .build();
-        let call = client
-            .put_metric_data()
-            .namespace("Kiln")
-            .set_metric_data(Some(vec![datum; count]));
+        let call = client.put_metric_data().namespace("Kiln").set_metric_data(Some(vec![datum; count]));
         call.send().await.unwrap();
         let logged = stage.cloud.record.all().pop().unwrap();
         assert_eq!(logged.service, "monitoring");
@@ -49,13 +46,8 @@ async fn datums_outside_of_the_limits_are_refused() {
             .value(1.0)
             .build(),
     ] {
-        let error = client
-            .put_metric_data()
-            .namespace("Kiln")
-            .metric_data(datum)
-            .send()
-            .await
-            .unwrap_err();
-        assert!(error.into_service_error().is_invalid_parameter_value_exception());
+        let error = client.put_metric_data().namespace("Kiln").metric_data(datum).send().await.unwrap_err();
+        let error = error.into_service_error();
+        assert!(error.is_invalid_parameter_value_exception(), "{error:?}");
     }
 }
