@@ -3,16 +3,20 @@
 # Where `make demo` puts the starter app; remove the folder to start over.
 DEMO ?= target/demo
 
-.PHONY: demo test lint build agent host clean
+.PHONY: demo test bench lint build agent host clean
 
-# Init, bake and rehearse the starter app: a repository becomes a drained instance.
-demo: host build
+# Build, init, bake and rehearse the starter app: a repository becomes a drained instance.
+demo:
 	tests/host/demo $(DEMO)
 
 # Every test, whole-program stories included (about 20 minutes from nothing, 5 when built).
 # Cargo builds all programs before it runs the first test, so the stories find target/debug/kiln.
 test: host agent
 	. target/host/env && cargo test --workspace --no-fail-fast
+
+# What people wait for: medians of warm bakes, the disk step, plan and a rehearsal.
+bench: host build
+	. target/host/env && tests/bench/run
 
 # Format, clippy (warnings are errors) and the documentation build.
 lint:

@@ -19,10 +19,16 @@ const CALL_BOUND: Duration = Duration::from_secs(15);
 const REGION_BOUND: Duration = Duration::from_secs(5);
 
 /// The clients.
-#[derive(Debug)]
 pub struct Aws {
     imds: Arc<Imds>,
     config: OnceCell<SdkConfig>,
+}
+
+impl std::fmt::Debug for Aws {
+    /// Without the SDK's configuration, which holds the credentials.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Aws").finish_non_exhaustive()
+    }
 }
 
 /// Why a call failed, as far as anyone decides by it.
@@ -70,6 +76,11 @@ impl Error {
     /// Whether IAM says no.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code.starts_with("AccessDenied") || code.starts_with("Unauthorized"))
+    }
+
+    /// Whether nobody answered: a network that is down, a service that hangs, no credentials.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Imds(_))
     }
 
     /// Whether the service answered with this code.

@@ -29,8 +29,15 @@ pub struct Status {
     pub failure: Option<Failure>,
     /// The failure in words.
     pub failure_detail: Option<String>,
-    /// Seconds until the drain ends at the latest.
+    /// Seconds until the phase gives up, or ends at the latest.
     pub deadline_seconds: Option<u64>,
+    /// What a drain waits for: `targets`, `scripts`, `connections`, `quiet`.
+    pub waiting_for: Option<String>,
+    /// Seconds since a drain last advanced.
+    pub advanced_seconds: Option<u64>,
+    /// When a drain last advanced; for the heartbeats, which stop when it does not.
+    #[serde(skip)]
+    pub advanced: Option<tokio::time::Instant>,
     /// The hooks, `launch` and `terminate`.
     pub hooks: BTreeMap<String, HookStep>,
     /// The notices heard.
@@ -134,6 +141,9 @@ impl Board {
             failure: None,
             failure_detail: None,
             deadline_seconds: None,
+            waiting_for: None,
+            advanced_seconds: None,
+            advanced: None,
             hooks: BTreeMap::new(),
             notices: Vec::new(),
             target_state: None,
@@ -166,8 +176,15 @@ impl Board {
         status.phase_seconds = now.since(life.since()).as_secs();
         status.ready = life.ready();
         status.failure = life.failure();
-        let running = if life.phase() == Phase::Draining { life.deadline() } else { None };
-        status.deadline_seconds = running.map(|deadline| deadline.since(now).as_secs());
+        status.deadline_seconds = life.until().map(|until| until.since(now).as_secs());
+        if !life.phase().is_leaving() {
+            status.connections = None;
+            status.targets.clear();
+        }
+        if life.phase() != Phase::Draining {
+            (status.waiting_for, status.advanced) = (None, None);
+        }
+        status.advanced_seconds = status.advanced.map(|at| at.elapsed().as_secs());
         status.notices = life.notices().to_vec();
         for hook in [Hook::Launch, Hook::Terminate] {
             status.hooks.insert(hook.name().to_owned(), life.hook(hook));
@@ -209,6 +226,13 @@ impl Status {
             (_, Phase::Warming) => format!("waiting for checks: {}", self.failing_checks()),
             (_, Phase::Serving) if self.ready => "serving".to_owned(),
             (_, Phase::Serving) => format!("checks fail: {}", self.failing_checks()),
+            (_, Phase::Warmed) => "in the warm pool".to_owned(),
+            (_, Phase::Standby) => {
+                format!(
+                    "out of service: the group wants it in {}",
+                    self.target_state.as_deref().unwrap_or("Standby")
+                )
+            }
             (_, Phase::Draining) => format!("draining: {}", self.heard()),
             (_, Phase::Drained) => format!("drained: {}", self.heard()),
         }

@@ -16,7 +16,6 @@ pub use outcome::{Outcome, PATH, Report, watch};
 use crate::child::{self, End};
 use crate::durable;
 use crate::imds::Imds;
-use kiln_userdata::UserData;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -116,7 +115,7 @@ impl Bootstrap<'_> {
         }
         report.instance_id = Some(id.clone());
         let raw = self.imds.user_data_patiently(self.imds_wait).await?.unwrap_or_default();
-        let UserData::Script(script) = kiln_userdata::parse(&raw)? else {
+        let Some(script) = kiln_userdata::parse(&raw)?.into_script()? else {
             return Ok(());
         };
         for note in script.notes() {

@@ -17,6 +17,9 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Longer lines are cut: a journal entry is no place for a file.
 const LINE_LIMIT: usize = 8 * 1024;
 
+/// Further lines of one stream are read and dropped: a flood must not push everything else out of the journal.
+const LINES: usize = 10_000;
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -88,14 +91,14 @@ async fn pass_on(from: Option<impl AsyncRead + Unpin>, command: String, stream: 
     let Some(from) = from else { return };
     let mut reader = BufReader::new(from);
     let mut line = Vec::new();
-    loop {
+    for number in 0_usize.. {
         line.clear();
-        match read_line(&mut reader, &mut line).await {
-            Ok(true) => {
-                let text = String::from_utf8_lossy(&line);
-                tracing::info!(command, stream, "{}", text.trim_end());
-            }
-            Ok(false) | Err(_) => return,
+        let Ok(true) = read_line(&mut reader, &mut line).await else { return };
+        if number < LINES {
+            let text = String::from_utf8_lossy(&line);
+            tracing::info!(command, stream, "{}", text.trim_end());
+        } else if number == LINES {
+            tracing::warn!(command, stream, "{LINES} lines are enough: further ones are dropped");
         }
     }
 }
@@ -124,3 +127,6 @@ async fn read_line(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,20 +132,11 @@ fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
 
 fn check_user_data(file: &Path) -> anyhow::Result<ExitCode> {
     let raw = std::fs::read(file).with_context(|| format!("failed to read '{}'", file.display()))?;
-    print(&match kiln_userdata::parse(&raw)? {
-        kiln_userdata::UserData::Empty => "empty: nothing would be run\n".to_owned(),
-        kiln_userdata::UserData::Script(script) => {
-            let mut notes = String::new();
-            for note in script.notes() {
-                notes = format!("{notes}note: {note}\n");
-            }
-            let (size, limit) = (raw.len(), kiln_userdata::LIMIT);
-            format!(
-                "a script, run once per instance by {} ({size} of {limit} bytes)\n{notes}",
-                script.interpreter()
-            )
-        }
+    let data = kiln_userdata::parse(&raw).map_err(|error| {
+        let excerpt = error.excerpt().map_or(String::new(), |excerpt| format!("\n{excerpt}"));
+        anyhow::anyhow!("{}: {error}{excerpt}", file.display())
     })?;
+    print(&format!("{data}{} of {} bytes\n", raw.len(), kiln_userdata::LIMIT))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@
 //! line, column and a caret; a rule between keys names both.
 
 mod fragment;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -193,53 +194,6 @@ impl Config {
             imds_wait: seconds(bootstrap.imds_wait, 120),
         };
         config.rules().map_or(Ok(config), |broken| Err(Error::Rule(broken)))
-    }
-
-    /// The first broken rule between keys.
-    fn rules(&self) -> Option<String> {
-        let name_twice = self.checks.iter().enumerate().find_map(|(at, check)| {
-            let same = self.checks[..at].iter().any(|earlier| earlier.name == check.name);
-            same.then(|| format!("health.check '{}' is defined twice: rename one", check.name))
-        });
-        let url = |key: &str, url: &str| {
-            crate::fetch::Url::parse(url)
-                .err()
-                .map(|error| format!("{key} '{url}' is no URL that can be asked: {error}"))
-        };
-        let check_url = self.checks.iter().find_map(|check| match &check.probe {
-            Probe::Http(address) => url(&format!("health.check '{}' http", check.name), address),
-            _ => None,
-        });
-        let pairs = [
-            (self.quiet >= self.drain_max, "drain.quiet must be shorter than drain.max"),
-            (
-                self.metrics.sample > Duration::from_secs(10),
-                "metrics.sample must be at most 10s: a datum covers ten seconds",
-            ),
-            (
-                self.metrics.period < Duration::from_secs(10),
-                "metrics.period must be at least 10s: a datum covers ten seconds",
-            ),
-            (
-                self.metrics.namespace.is_empty(),
-                "metrics.namespace must not be empty: set metrics.enabled = false for none",
-            ),
-            (self.scripts.iter().any(Vec::is_empty), "drain.scripts holds an empty command"),
-        ];
-        let unknown = self
-            .metrics
-            .dimensions
-            .iter()
-            .find(|name| !matches!(name.as_str(), "InstanceId" | "AutoScalingGroupName"));
-        name_twice
-            .or(check_url)
-            .or_else(|| self.stub_status.as_deref().and_then(|address| url("drain.stub_status", address)))
-            .or_else(|| pairs.iter().find(|(broken, _)| *broken).map(|(_, rule)| (*rule).to_owned()))
-            .or_else(|| {
-                unknown.map(|name| {
-                    format!("metrics.dimensions has '{name}': only InstanceId and AutoScalingGroupName are published")
-                })
-            })
     }
 
     /// The bounds the lifecycle decides by.

@@ -5,20 +5,28 @@
 //!  scripts ended              ├─ and then no work for `quiet` ─▶ drained
 //!                             ┘            … or the deadline ─▶ drained
 //! ```
+//!
+//! At shutdown, while AWS does not answer, nobody can be told and the machine goes down all the same: then the drain does
+//! not hold it once AWS has been silent for [`SILENCE`] and there has been no work for `quiet`.
 
 use crate::board::Board;
 use crate::child;
 use crate::clock::{Clock, Moment};
 use crate::connections;
 use crate::fetch::Url;
+use crate::lifecycle::Notice;
 use crate::targets::Targets;
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Time between two counts of the work in flight.
 const SAMPLE: Duration = Duration::from_millis(500);
+/// How long AWS may be silent before a shutdown goes on without it: two whole calls, each with its three attempts (15 s).
+/// A single lost packet or a throttled minute is not silence, and a real outage does not cost `drain.max`.
+pub const SILENCE: Duration = Duration::from_secs(30);
 /// The port that is watched when neither the configuration nor a target names one.
 const HTTP: u16 = 80;
 
@@ -35,6 +43,8 @@ pub enum Verdict {
     Quiet,
     /// Nothing holds the instance.
     Drained,
+    /// Nothing holds the instance but targets that nobody can be told of.
+    Unreachable,
     /// The deadline has come.
     Overdue,
 }
@@ -44,18 +54,20 @@ pub enum Verdict {
 pub struct Evidence {
     /// Every target has been told to leave.
     pub told: bool,
+    /// The machine goes down and AWS has been silent for [`SILENCE`].
+    pub unreachable: bool,
     /// Every script has ended.
     pub scripts_ended: bool,
     idle_since: Option<Moment>,
-    working: bool,
+    work: Option<usize>,
 }
 
 impl Evidence {
     /// Takes in one count; `None` when it could not be taken, which proves nothing.
     pub fn count(&mut self, work: Option<usize>, now: Moment) {
-        self.working = work.is_some_and(|work| work > 0);
+        self.work = work;
         // New requests may come until the targets have been told, so quiet before that is worth nothing.
-        if work == Some(0) && self.told && self.scripts_ended {
+        if work == Some(0) && (self.told || self.unreachable) && self.scripts_ended {
             self.idle_since.get_or_insert(now);
         } else {
             self.idle_since = None;
@@ -66,10 +78,12 @@ impl Evidence {
     pub fn verdict(&self, quiet: Duration, deadline: Moment, now: Moment) -> Verdict {
         match self.idle_since {
             _ if now >= deadline => Verdict::Overdue,
-            _ if !self.told => Verdict::Targets,
+            _ if !self.told && !self.unreachable => Verdict::Targets,
             _ if !self.scripts_ended => Verdict::Scripts,
-            _ if self.working => Verdict::Work,
-            Some(since) if now.since(since) >= quiet => Verdict::Drained,
+            _ if self.work.is_some_and(|work| work > 0) => Verdict::Work,
+            Some(since) if now.since(since) < quiet => Verdict::Quiet,
+            Some(_) if self.told => Verdict::Drained,
+            Some(_) => Verdict::Unreachable,
             _ => Verdict::Quiet,
         }
     }
@@ -103,7 +117,7 @@ impl Drain {
         tokio::pin!(leave);
         let mut tick = tokio::time::interval(SAMPLE);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut last = None;
+        let (mut last, mut said) = (None, None);
         loop {
             tokio::select! {
                 () = &mut leave, if !evidence.told => evidence.told = true,
@@ -111,18 +125,33 @@ impl Drain {
                 _ = tick.tick() => {}
             }
             evidence.scripts_ended = scripts.is_empty();
+            evidence.unreachable = self.shuts_down() && self.targets.silence() >= SILENCE;
             let work = self.work().await;
             let now = self.clock.now();
             evidence.count(work, now);
             let verdict = evidence.verdict(self.quiet, *deadline.borrow(), now);
-            if last.replace(verdict) != Some(verdict) {
+            let seen = (verdict, scripts.len(), work);
+            if last.replace(seen) != Some(seen) || work.is_some_and(|work| work > 0) {
+                let mut status = self.board.lock();
+                // Work in flight is progress by itself: a long download counts the same from second to second.
+                status.advanced = Some(Instant::now());
+                status.waiting_for = Some(verdict.name().to_owned());
+            }
+            if said.replace(verdict) != Some(verdict) {
                 tracing::info!(waiting_for = verdict.name(), connections = work, "drain advances");
             }
-            if matches!(verdict, Verdict::Drained | Verdict::Overdue) {
+            if matches!(verdict, Verdict::Drained | Verdict::Unreachable | Verdict::Overdue) {
                 self.board.note(format!("drain ended: {}", verdict.name()));
+                if verdict == Verdict::Unreachable {
+                    tracing::warn!("drain ended without AWS: its targets were not told");
+                }
                 return verdict;
             }
         }
+    }
+
+    fn shuts_down(&self) -> bool {
+        self.board.lock().notices.contains(&Notice::Shutdown)
     }
 
     async fn work(&self) -> Option<usize> {
@@ -187,6 +216,7 @@ impl Verdict {
             Verdict::Work => "connections",
             Verdict::Quiet => "quiet",
             Verdict::Drained => "drained",
+            Verdict::Unreachable => "AWS unreachable, targets not told",
             Verdict::Overdue => "deadline",
         }
     }
@@ -197,6 +227,26 @@ mod tests {
     use super::*;
 
     const QUIET: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_shutdown_without_aws_ends_when_nothing_is_in_flight() {
+        let at = |seconds: u64| Moment::from_millis(seconds * 1000);
+        // (unreachable, work) and the verdict after it; the targets are never told.
+        let story = [
+            (0, false, Some(0), Verdict::Targets),
+            (30, true, Some(1), Verdict::Work),
+            (31, true, Some(0), Verdict::Quiet),
+            (33, false, Some(0), Verdict::Targets),
+            (34, true, Some(0), Verdict::Quiet),
+            (39, true, Some(0), Verdict::Unreachable),
+        ];
+        let mut evidence = Evidence { scripts_ended: true, ..Evidence::default() };
+        for (second, unreachable, work, expected) in story {
+            evidence.unreachable = unreachable;
+            evidence.count(work, at(second));
+            assert_eq!(evidence.verdict(QUIET, at(300), at(second)), expected, "second {second}");
+        }
+    }
 
     #[test]
     fn a_drain_ends_by_evidence_or_at_its_deadline() {

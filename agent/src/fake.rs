@@ -1,5 +1,12 @@
 //! For tests: a server on loopback that answers by a function and remembers what it was asked.
 
+use crate::aws::Aws;
+use crate::board::Board;
+use crate::clock::Moment;
+use crate::config::Selector;
+use crate::group::Group;
+use crate::imds::Imds;
+use crate::lifecycle::{Lifecycle, Policy};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -27,8 +34,8 @@ pub(crate) struct Fake {
 
 impl Fake {
     /// Serves answers of `reply`: a status and a body, by the request and its number from 0.
-    pub(crate) async fn start(
-        reply: impl Fn(&Asked, usize) -> (u16, String) + Send + Sync + 'static,
+    pub(crate) async fn start<Body: Into<Bytes> + Send + 'static>(
+        reply: impl Fn(&Asked, usize) -> (u16, Body) + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -53,10 +60,10 @@ impl Fake {
     }
 }
 
-async fn answer(
+async fn answer<Body: Into<Bytes>>(
     request: Request<Incoming>,
     log: Arc<Mutex<Vec<Asked>>>,
-    reply: Arc<impl Fn(&Asked, usize) -> (u16, String)>,
+    reply: Arc<impl Fn(&Asked, usize) -> (u16, Body)>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let asked = Asked {
@@ -73,7 +80,9 @@ async fn answer(
         log.len() - 1
     };
     let (status, body) = reply(&asked, number);
-    Ok(Response::builder().status(status).body(Full::new(Bytes::from(body))).expect("a plain response"))
+    // Only CloudWatch's protocol asks for it; the others do not mind.
+    let response = Response::builder().status(status).header("smithy-protocol", "rpc-v2-cbor");
+    Ok(response.body(Full::new(body.into())).expect("a plain response"))
 }
 
 /// An answer of a metadata service that has these items under `/latest/`.
@@ -89,4 +98,57 @@ pub(crate) fn metadata(asked: &Asked, items: &[(&str, &str)]) -> (u16, String) {
         Some((_, value)) => (200, (*value).to_owned()),
         None => (404, "<html>404 - Not Found</html>".to_owned()),
     }
+}
+
+/// The SDK's configuration for services at `url`.
+pub(crate) fn sdk(url: &str) -> aws_config::SdkConfig {
+    use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
+    use aws_sdk_autoscaling::config::{Credentials, SharedCredentialsProvider};
+    aws_config::SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("eu-central-1"))
+        .endpoint_url(url)
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "test")))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        // So that a test can read what was sent, and counts what the agent itself asks.
+        .disable_request_compression(true)
+        .retry_config(RetryConfig::disabled())
+        .build()
+}
+
+/// The operation that a query-protocol body asks for.
+pub(crate) fn action(body: &str) -> &str {
+    body.strip_prefix("Action=").and_then(|rest| rest.split('&').next()).unwrap_or_default()
+}
+
+/// A query-protocol answer.
+pub(crate) fn result(action: &str, inner: &str) -> String {
+    format!("<{action}Response><{action}Result>{inner}</{action}Result></{action}Response>")
+}
+
+/// A query-protocol error.
+pub(crate) fn refusal(code: &str) -> String {
+    format!(
+        "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>so it is</Message></Error></ErrorResponse>"
+    )
+}
+
+/// What `DescribeAutoScalingInstances` says of i-0abc, which is in the group `web`.
+pub(crate) fn member(state: &str) -> String {
+    let fields = [("InstanceId", "i-0abc"), ("AutoScalingGroupName", "web"), ("LifecycleState", state)];
+    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("<{name}>{value}</{name}>")).collect();
+    let list = format!("<AutoScalingInstances><member>{}</member></AutoScalingInstances>", fields.concat());
+    result("DescribeAutoScalingInstances", &list)
+}
+
+/// A group whose clients ask the fake.
+pub(crate) fn group(fake: &Fake, board: &Board) -> Arc<Group> {
+    let imds = Arc::new(Imds::new(&fake.url).expect("the fake has a valid address"));
+    let aws = Arc::new(Aws::with_config(imds.clone(), sdk(&fake.url)));
+    Arc::new(Group::new(aws, imds, Selector::Auto, board.clone()))
+}
+
+/// A board of a life that has just begun.
+pub(crate) fn board() -> Board {
+    Board::new(&Lifecycle::new(Policy::default(), Moment::default()))
 }

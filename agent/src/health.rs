@@ -13,6 +13,11 @@ use tokio::time::Instant;
 /// Until a check has passed once it is asked this often: the answer decides when traffic arrives.
 const EAGER: Duration = Duration::from_millis(500);
 
+/// Time between two looks whether a drain has come to an end; a drain takes seconds.
+const REST: Duration = Duration::from_millis(500);
+/// Between two looks whether the instance leaves, when no check answers meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// The passes and failures of one check, and what they make of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Threshold {
@@ -54,9 +59,22 @@ pub fn whole(checks: impl IntoIterator<Item = Option<bool>>) -> Option<bool> {
     all
 }
 
-/// Asks the checks until an instance leaves: nothing goes by them then, and their own connections would count as
-/// work in flight. Without any check the instance is healthy from the start.
+/// Asks the checks while the process lives, and rests while the instance leaves: nothing goes by them then, and their
+/// own connections would count as work in flight. Without any check the instance is healthy from the start.
 pub async fn watch(config: Config, board: Board, events: mpsc::Sender<Event>) {
+    loop {
+        if !ask(&config, &board, &events).await {
+            return;
+        }
+        // A warm pool's instance comes back from its drain.
+        while board.lock().phase.is_leaving() {
+            tokio::time::sleep(REST).await;
+        }
+    }
+}
+
+/// Asks until the instance leaves; `false` when nobody listens any more.
+async fn ask(config: &Config, board: &Board, events: &mpsc::Sender<Event>) -> bool {
     let row =
         |check: &Check| CheckRow { name: check.name.clone(), healthy: None, error: None, elapsed_ms: 0 };
     board.lock().checks = config.checks.iter().map(row).collect();
@@ -73,18 +91,17 @@ pub async fn watch(config: Config, board: Board, events: mpsc::Sender<Event>) {
             (whole(status.checks.iter().map(|check| check.healthy)), status.phase.is_leaving())
         };
         if leaving {
-            return;
+            return true;
         }
         if healthy.is_some() && healthy != told {
             told = healthy;
             let event = if healthy == Some(true) { Event::Healthy } else { Event::Unhealthy };
             if events.send(event).await.is_err() {
-                return;
+                return false;
             }
         }
-        if turns.recv().await.is_none() {
-            return;
-        }
+        // Without checks there is no turn to wait for, only the leaving.
+        let _ = tokio::time::timeout(LONGEST_WAIT, turns.recv()).await;
     }
 }
 

@@ -9,11 +9,18 @@
 //!
 //! The call is made by instance id: an agent that goes by the metadata service has no token.
 
+mod heartbeat;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+pub use standing::{Standing, standing};
+
 use crate::aws::Error;
 use crate::board::Board;
 use crate::config::Selector;
-use crate::group::{Group, HookInfo};
-use crate::lifecycle::{Hook, Phase, Settled, Verdict};
+use crate::group::Group;
+use crate::lifecycle::{Hook, Settled, Verdict};
 use crate::pauses::Pauses;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,53 +31,10 @@ const POLL: Duration = Duration::from_secs(2);
 /// Longest pause after a failed call.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Bounds a completion while the hook's own limit is unknown; Auto Scaling's default timeout.
-const BOUND: Duration = Duration::from_secs(3600);
+const BOUND: Duration = Duration::from_hours(1);
 /// An instance that Auto Scaling does not list this many times in a row is in no group: a list may lag behind a
 /// launch by some seconds.
 const ABSENT_READS: u32 = 3;
-
-/// Where an instance stands to a hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// The hook's wait state lies ahead.
-    Before,
-    /// The hook waits for its answer.
-    Wait,
-    /// The wait state lies behind, or is not on this instance's way.
-    Past,
-}
-
-/// Judges a lifecycle state. Unknown ones are `Before`: harmless, since every wait is bounded.
-pub fn standing(hook: Hook, state: &str) -> Standing {
-    match (hook, state) {
-        (Hook::Launch, "Pending" | "Warmed:Pending") => Standing::Before,
-        (Hook::Launch, "Pending:Wait" | "Warmed:Pending:Wait") => Standing::Wait,
-        (Hook::Launch, known) if is_known(known) => Standing::Past,
-        (Hook::Terminate, "Terminating:Wait" | "Warmed:Terminating:Wait") => Standing::Wait,
-        (Hook::Terminate, gone) if is_past_terminate(gone) => Standing::Past,
-        (_, _) => Standing::Before,
-    }
-}
-
-fn is_past_terminate(state: &str) -> bool {
-    let state = state.strip_prefix("Warmed:").unwrap_or(state);
-    matches!(state, "Terminating:Proceed" | "Terminating:Retained" | "Terminated" | "Detached")
-}
-
-fn is_known(state: &str) -> bool {
-    const FAMILIES: [&str; 9] = [
-        "Pending",
-        "InService",
-        "Terminating",
-        "Terminated",
-        "Detach",
-        "EnteringStandby",
-        "Standby",
-        "Warmed",
-        "ReplacingRootVolume",
-    ];
-    FAMILIES.iter().any(|family| state.starts_with(family)) || state == "RootVolumeReplaced"
-}
 
 /// Speaks for the instance at its group's hooks.
 #[derive(Debug, Clone)]
@@ -102,6 +66,7 @@ impl Hooks {
         loop {
             // A notice wins: the launch is not answered for an instance that is about to go.
             if hook == Hook::Launch && self.board.lock().phase.is_leaving() {
+                self.board.error(hook.name(), None);
                 return self.settle(hook, verdict, attempt.past());
             }
             let pause = match self.look(hook, verdict, &mut attempt).await {
@@ -144,7 +109,7 @@ impl Hooks {
                     absent += 1;
                     jittered(self.poll)
                 }
-                Ok(Some(member)) => match standing(Hook::Terminate, &member.state) {
+                Ok(Some(member)) => match self.standing(Hook::Terminate, &member.state) {
                     Standing::Wait => return true,
                     Standing::Past => return false,
                     Standing::Before => jittered(self.poll),
@@ -158,20 +123,8 @@ impl Hooks {
         }
     }
 
-    /// Records a heartbeat at a third of the hook's timeout while the drain lasts; its deadline bounds the beats.
-    pub async fn beat_while_draining(&self) {
-        let mut info = None;
-        loop {
-            let third = info.as_ref().map_or(self.poll, |info: &HookInfo| info.heartbeat_timeout / 3);
-            tokio::time::sleep(jittered(third)).await;
-            if self.board.lock().phase != Phase::Draining {
-                return;
-            }
-            match &info {
-                None => info = self.info(Hook::Terminate).await.ok().flatten(),
-                Some(info) => self.beat(info).await,
-            }
-        }
+    fn standing(&self, hook: Hook, state: &str) -> Standing {
+        standing(hook, state, self.board.lock().target_state.as_deref())
     }
 
     async fn look(&self, hook: Hook, verdict: Verdict, attempt: &mut Attempt) -> Result<Look, Error> {
@@ -181,7 +134,7 @@ impl Hooks {
             return Ok(if gone { Look::Settled(attempt.past()) } else { Look::Again });
         };
         attempt.absent = 0;
-        match standing(hook, &member.state) {
+        match self.standing(hook, &member.state) {
             Standing::Before => return Ok(Look::Again),
             Standing::Past => return Ok(Look::Settled(attempt.past())),
             Standing::Wait => {}
@@ -249,39 +202,6 @@ impl Hooks {
         })
     }
 
-    async fn info(&self, hook: Hook) -> Result<Option<HookInfo>, Error> {
-        let Some(group) = self.group.name().await? else {
-            return Ok(None);
-        };
-        let found = self.group.hooks(&group, hook).await?;
-        Ok(match &self.terminate {
-            Selector::Named(name) => found.into_iter().find(|info| info.name == *name),
-            Selector::Auto => found.into_iter().next(),
-        })
-    }
-
-    async fn beat(&self, info: &HookInfo) {
-        let answer = async {
-            let Some(group) = self.group.name().await? else {
-                return Ok(());
-            };
-            let client = self.group.aws().autoscaling().await?;
-            let call = client
-                .record_lifecycle_action_heartbeat()
-                .auto_scaling_group_name(group)
-                .lifecycle_hook_name(&info.name)
-                .instance_id(self.group.instance_id().await?);
-            let sent = call.send().await;
-            sent.map_err(|error| Error::new("RecordLifecycleActionHeartbeat", &error))?;
-            Ok::<(), Error>(())
-        };
-        match answer.await {
-            Ok(()) => tracing::info!(hook = "terminate", "heartbeat recorded"),
-            // Throttled or refused, the next one may be taken: two thirds of the timeout are left.
-            Err(error) => self.report(Hook::Terminate, &error),
-        }
-    }
-
     fn settle(&self, hook: Hook, verdict: Verdict, settled: Settled) -> Settled {
         let (hook, verdict) = (hook.name(), verdict.name());
         match settled {
@@ -333,6 +253,3 @@ enum Choice {
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.8..=1.2))
 }
-
-#[cfg(test)]
-mod tests;

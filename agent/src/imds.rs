@@ -18,7 +18,7 @@ pub const ENDPOINT: &str = "http://169.254.169.254";
 /// Six hours, the longest the service grants.
 const TOKEN_SECONDS: &str = "21600";
 /// A token is renewed this long before it ends, so that no request is refused for a slow clock.
-const TOKEN_LIFE: Duration = Duration::from_secs(21_600 - 300);
+const TOKEN_LIFE: Duration = Duration::from_mins(355);
 /// Bounds one request: the service is local, and a caller that polls each second must not hang on a lost packet.
 const REQUEST_BOUND: Duration = Duration::from_secs(2);
 /// Longest pause between two attempts of [`Imds::get_patiently`].
@@ -48,7 +48,17 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Imds {
     base: Url,
-    token: Mutex<Option<(String, Instant)>>,
+    token: Mutex<Option<(Token, Instant)>>,
+}
+
+/// A session token: it opens the role's credentials, so it shows itself to nobody but the service.
+#[derive(Clone)]
+struct Token(String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Token(…)")
+    }
 }
 
 impl Imds {
@@ -104,7 +114,7 @@ impl Imds {
             let reply = fetch(
                 Method::GET,
                 &self.base.at(path),
-                &[("x-aws-ec2-metadata-token", &token)],
+                &[("x-aws-ec2-metadata-token", &token.0)],
                 REQUEST_BOUND,
             )
             .await?;
@@ -122,7 +132,7 @@ impl Imds {
         }
     }
 
-    async fn token(&self, fresh: bool) -> Result<String, Error> {
+    async fn token(&self, fresh: bool) -> Result<Token, Error> {
         const PATH: &str = "/latest/api/token";
         let mut kept = self.token.lock().await;
         if let (Some((token, since)), false) = (&*kept, fresh)
@@ -142,6 +152,7 @@ impl Imds {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::Garbled(PATH.to_owned()));
         }
+        let token = Token(token);
         *kept = Some((token.clone(), Instant::now()));
         Ok(token)
     }

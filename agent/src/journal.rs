@@ -1,12 +1,14 @@
 //! Logging: to the journal with `KILN_` fields under systemd, to stderr elsewhere; `KILN_LOG` filters.
 
 use tracing_journald::{Priority, PriorityMappings};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-/// What is logged unless `KILN_LOG` says otherwise. The SDK warns with whole responses, tokens included; what matters of
-/// them is in the agent's own errors.
-const DEFAULT: &str = "error,kiln_agent=info";
+/// What is logged unless `KILN_LOG` says otherwise.
+const DEFAULT: &str = "info";
+/// The targets that may log at all. The SDK and what it stands on log whole requests and responses, with session tokens
+/// and metadata tokens in them: no filter opens those. What matters of them is in the agent's own errors.
+const OURS: [&str; 2] = ["kiln_agent", "kiln_userdata"];
 
 /// Sets logging up, once per process. The error says what is wrong with `KILN_LOG`.
 pub fn init() -> Result<(), String> {
@@ -35,9 +37,18 @@ pub fn init() -> Result<(), String> {
 
 fn filter(wanted: &str) -> Result<Targets, String> {
     let wanted = if wanted.is_empty() { DEFAULT } else { wanted };
-    wanted.parse().map_err(|error| {
+    let given: Targets = wanted.parse().map_err(|error| {
         format!("KILN_LOG '{wanted}' is no filter ({error}): write 'debug' or 'warn,kiln_agent=debug'")
-    })
+    })?;
+    // A target without a directive of its own takes the level that was given for all; none given is none wanted.
+    let all = given.default_level().unwrap_or(LevelFilter::OFF);
+    let ours = given.iter().filter(|(target, _)| OURS.iter().any(|name| is_within(target, name)));
+    Ok(Targets::new().with_targets(OURS.map(|name| (name, all))).with_targets(ours))
+}
+
+/// Whether `target` is the crate `name` or a module of it.
+fn is_within(target: &str, name: &str) -> bool {
+    target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 #[cfg(test)]
@@ -47,13 +58,41 @@ mod tests {
 
     #[test]
     fn a_filter_is_a_level_or_levels_by_target() {
-        let enabled = |wanted: &str, level| {
-            filter(wanted).expect("a valid filter").would_enable("kiln_agent::hook", &level)
+        let enabled = |wanted: &str, target, level| {
+            filter(wanted).expect("a valid filter").would_enable(target, &level)
         };
-        assert!(enabled("", Level::INFO) && !enabled("", Level::DEBUG));
-        assert!(enabled("debug", Level::DEBUG) && !enabled("off", Level::ERROR));
+        let hook = "kiln_agent::hook";
+        assert!(enabled("", hook, Level::INFO) && !enabled("", hook, Level::DEBUG));
+        assert!(enabled("debug", hook, Level::DEBUG) && !enabled("off", hook, Level::ERROR));
+        assert!(enabled("warn,kiln_agent::hook=debug", hook, Level::DEBUG));
+        assert!(!enabled("warn,kiln_agent::hook=debug", "kiln_agent::drain", Level::INFO));
         assert!(
             filter("kiln_agent=loud").is_err_and(|error| error.starts_with("KILN_LOG 'kiln_agent=loud'"))
         );
+    }
+
+    #[test]
+    fn no_filter_opens_what_logs_tokens() {
+        let foreign = [
+            "aws_smithy_runtime::client::orchestrator",
+            "aws_config::imds::credentials",
+            "hyper_util::client::legacy::pool",
+            "rustls::conn",
+        ];
+        let wanted = [
+            "",
+            "trace",
+            "trace,aws_smithy_runtime=trace",
+            "aws_config=trace",
+            "k=trace",
+            "=trace",
+            "hyper_util=error",
+        ];
+        for wanted in wanted {
+            let filter = filter(wanted).expect("a valid filter");
+            for target in foreign {
+                assert!(!filter.would_enable(target, &Level::ERROR), "'{wanted}' opens {target}");
+            }
+        }
     }
 }

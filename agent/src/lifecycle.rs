@@ -2,41 +2,52 @@
 //!
 //! ```text
 //!  bootstrapping ──▶ warming ──▶ serving ──▶ draining ──▶ drained ──▶ (exit at shutdown)
-//!        │              │           ▲            ▲
-//!        │  failed: launch hook     │            │
-//!        └──────┴── ABANDON once    └── launch hook CONTINUE when locally ready
-//!        └──────────────┴──── a notice, from any phase, wins ─┘
+//!        │              │  ▲  ◀──▶ standby     ▲             │
+//!        │              │  └──────▶ warmed ◀────┼─────────────┘ back to the warm pool
+//!        │  failed: launch hook                 │
+//!        └──────┴── ABANDON once                │     ready: launch hook CONTINUE, once
+//!        └──────────────┴──── a notice, from any phase, wins      for service and once for the pool
 //! ```
 //!
 //! The terminate hook runs beside the phases: a group's notice starts the watch for `Terminating:Wait`; once that was
 //! seen *and* the instance is drained, it is completed.
 
 mod kinds;
+mod leaving;
+mod view;
 #[cfg(test)]
 mod orders;
 #[cfg(test)]
+mod pool_tests;
+#[cfg(test)]
 mod tests;
 
-pub use kinds::{Effect, Event, Failure, Hook, HookStep, Notice, OnFailure, Phase, Policy, Settled, Verdict};
+pub use kinds::{
+    Effect, Event, Failure, Hook, HookStep, Notice, OnFailure, Phase, Place, Policy, Settled, Verdict,
+};
+pub use leaving::HOOK_GRACE;
 
 use crate::clock::Moment;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
-
-/// At shutdown a hook still owed is given this long beyond the drain: a completion takes two calls, each retried.
-/// It protects the group from waiting out its hook timeout, and systemd's stop timeout from being overrun.
-pub const HOOK_GRACE: Duration = Duration::from_secs(20);
 
 /// The life of one instance, as far as it has come. What it holds is what a restarted agent needs to go on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lifecycle {
     phase: Phase,
     since: Moment,
     started: Moment,
     healthy: bool,
     failure: Option<Failure>,
+    /// As last read; `None` outside a group, and until it was read.
+    place: Option<Place>,
     launch: HookStep,
+    /// Where the instance was bound when the launch hook was answered: a warm pool's instance has two actions.
+    launch_for: Place,
+    /// ABANDON was asked for, and somebody may have heeded it.
+    abandoned: bool,
     terminate: HookStep,
+    /// Whose action of the terminate hook it is: the group's, or that of a return to the pool.
+    terminate_for: Notice,
     notices: Vec<Notice>,
     deadline: Option<Moment>,
     leave_by: Option<Moment>,
@@ -54,8 +65,12 @@ impl Lifecycle {
             started: now,
             healthy: false,
             failure: None,
+            place: None,
             launch: HookStep::Idle,
+            launch_for: Place::Service,
+            abandoned: false,
             terminate: HookStep::Idle,
+            terminate_for: Notice::Group,
             notices: Vec::new(),
             deadline: None,
             leave_by: None,
@@ -72,8 +87,11 @@ impl Lifecycle {
         self.notices.retain(|notice| *notice != Notice::Shutdown);
         if self.phase.is_leaving() && self.notices.is_empty() {
             // The agent alone was stopped and started: the machine stays up, and so does the instance.
-            let launch = self.launch;
-            self = Self { launch, ..Self::new(self.policy, now) };
+            let Self { launch, launch_for, abandoned, place, .. } = self;
+            // It is judged again from the start: an answer that is still owed is asked for when its turn comes.
+            let owed = matches!(launch, HookStep::Asked(_));
+            let (launch, abandoned) = if owed { (HookStep::Idle, false) } else { (launch, abandoned) };
+            self = Self { place, launch, launch_for, abandoned, ..Self::new(self.policy, now) };
         }
         let mut effects = Vec::new();
         if let (HookStep::Asked(verdict), false) = (self.launch, self.phase.is_leaving()) {
@@ -102,7 +120,7 @@ impl Lifecycle {
             (Phase::Bootstrapping, Event::Bootstrapped { ok: true }) if self.may_recover() => {
                 self.failure = None;
                 self.enter(Phase::Warming, now);
-                self.serve_if_ready(now)
+                self.advance(now)
             }
             (Phase::Bootstrapping, Event::Bootstrapped { ok: false }) => self.fail(Failure::Bootstrap),
             (Phase::Bootstrapping, Event::Tick)
@@ -115,36 +133,29 @@ impl Lifecycle {
             }
             (_, Event::Healthy) => {
                 self.healthy = true;
-                self.serve_if_ready(now)
+                self.advance(now)
             }
             (_, Event::Unhealthy) => {
                 self.healthy = false;
                 Vec::new()
             }
-            (phase, Event::Notice { notice, deadline }) => {
-                let limit = self.limit(deadline, now);
-                if phase.is_leaving() {
-                    self.merge(notice, limit, now)
-                } else {
-                    self.leave(notice, limit, now)
-                }
-            }
+            (_, Event::Target(place)) => self.bound_for(place, now),
+            (_, Event::Notice { notice, deadline }) => self.notice(notice, deadline, now),
             (Phase::Draining, Event::DrainEnded) => self.drained(now),
             // The drain's own timer should have said so; this one cannot be held up by a hanging call.
             (Phase::Draining, Event::Tick) if self.deadline.is_some_and(|deadline| now >= deadline) => {
                 self.drained(now)
             }
-            (_, Event::TerminateWaitSeen) if self.terminate == HookStep::Watched => {
-                self.terminate = HookStep::Waiting;
-                self.complete_terminate_if_due()
-            }
+            (_, Event::TerminateWaitSeen) => self.terminate_waits(),
             (_, Event::HookSettled { hook: Hook::Launch, settled }) if self.launch.is_open() => {
                 self.launch = HookStep::Settled(settled);
-                self.serve_if_ready(now)
+                // Nobody took the ABANDON: a late recovery is as good as any.
+                self.abandoned &= settled == Settled::Completed;
+                self.reopen_launch();
+                self.advance(now)
             }
             (_, Event::HookSettled { hook: Hook::Terminate, settled }) if self.terminate.is_open() => {
-                self.terminate = HookStep::Settled(settled);
-                Vec::new()
+                self.terminate_settled(settled, now)
             }
             // Late answers, such as a check that was in flight when the notice came.
             (_, _) => Vec::new(),
@@ -158,148 +169,85 @@ impl Lifecycle {
         self.since = now;
     }
 
-    /// Once ABANDON was asked for, the group is replacing the instance: there is no way back. Where no hook waited
-    /// for the answer (no group, or in service before the agent started), a late recovery is as good as any.
+    /// Once ABANDON was taken, the group is replacing the instance: there is no way back.
     fn may_recover(&self) -> bool {
-        self.failure.is_none()
-            || matches!(
-                self.launch,
-                HookStep::Idle | HookStep::Settled(Settled::NothingOwed | Settled::GaveUp)
-            )
+        self.failure.is_none() || !self.abandoned
+    }
+
+    fn bound(&self) -> Place {
+        self.place.unwrap_or(Place::Service)
+    }
+
+    /// The group wants the instance at `place`; while it leaves, that is only remembered.
+    fn bound_for(&mut self, place: Place, now: Moment) -> Vec<Effect> {
+        let before = self.place.replace(place);
+        if before == Some(place) {
+            return Vec::new();
+        }
+        match (self.phase, place) {
+            (Phase::Serving, Place::Pool) if before.is_some() => self.notice(Notice::Pool, None, now),
+            // Read late: the instance was bound for the pool all along, and is not in any target group.
+            (Phase::Serving, Place::Pool) => {
+                self.launch_for = Place::Pool;
+                self.enter(Phase::Warmed, now);
+                Vec::new()
+            }
+            (Phase::Serving, Place::Standby) => {
+                self.enter(Phase::Standby, now);
+                Vec::new()
+            }
+            (Phase::Warmed | Phase::Standby, _) => {
+                self.enter(Phase::Warming, now);
+                self.reopen_launch();
+                self.advance(now)
+            }
+            (_, _) => Vec::new(),
+        }
+    }
+
+    /// Into service from the pool the launch hook has a second action, which is owed an answer of its own.
+    fn reopen_launch(&mut self) {
+        let second = self.launch_for == Place::Pool && self.bound() == Place::Service;
+        if second && matches!(self.launch, HookStep::Settled(_)) && !self.abandoned {
+            self.launch = HookStep::Idle;
+        }
     }
 
     fn fail(&mut self, failure: Failure) -> Vec<Effect> {
         self.failure = Some(failure);
-        if self.launch != HookStep::Idle || self.policy.on_failure != OnFailure::Abandon {
+        if self.policy.on_failure != OnFailure::Abandon {
             return Vec::new();
         }
-        self.launch = HookStep::Asked(Verdict::Abandon);
-        vec![Effect::CompleteHook(Hook::Launch, Verdict::Abandon)]
+        self.answer_launch(Verdict::Abandon)
     }
 
-    fn serve_if_ready(&mut self, now: Moment) -> Vec<Effect> {
-        if self.phase != Phase::Warming || !self.healthy || !self.may_recover() {
-            return Vec::new();
+    /// Goes as far as health, failure and the open hook allow.
+    fn advance(&mut self, now: Moment) -> Vec<Effect> {
+        if let (false, Some(failure)) = (self.phase.is_leaving(), self.failure)
+            && !(self.phase == Phase::Warming && self.healthy && self.may_recover())
+        {
+            return self.fail(failure);
         }
-        self.failure = None;
-        self.enter(Phase::Serving, now);
+        match self.phase {
+            Phase::Warming if self.healthy => {
+                self.failure = None;
+                self.enter(self.bound().phase(), now);
+                // Hooks do not apply to standby.
+                if self.phase == Phase::Standby { Vec::new() } else { self.answer_launch(Verdict::Continue) }
+            }
+            // A second action that had to wait for the first one's answer.
+            Phase::Serving | Phase::Warmed if self.healthy => self.answer_launch(Verdict::Continue),
+            _ => Vec::new(),
+        }
+    }
+
+    fn answer_launch(&mut self, verdict: Verdict) -> Vec<Effect> {
         if self.launch != HookStep::Idle {
             return Vec::new();
         }
-        self.launch = HookStep::Asked(Verdict::Continue);
-        vec![Effect::CompleteHook(Hook::Launch, Verdict::Continue)]
-    }
-
-    fn limit(&self, notice_deadline: Option<Moment>, now: Moment) -> Moment {
-        let own = now + self.policy.drain_max;
-        notice_deadline.map_or(own, |at| own.min(at.before(self.policy.margin)))
-    }
-
-    fn leave(&mut self, notice: Notice, limit: Moment, now: Moment) -> Vec<Effect> {
-        self.enter(Phase::Draining, now);
-        self.deadline = Some(limit);
-        let mut effects = vec![Effect::StartDrain { deadline: limit }, Effect::FlushMetrics];
-        effects.extend(self.heed(notice, now));
-        effects
-    }
-
-    fn merge(&mut self, notice: Notice, limit: Moment, now: Moment) -> Vec<Effect> {
-        let mut effects = self.heed(notice, now);
-        if self.deadline.is_some_and(|deadline| limit < deadline) {
-            self.deadline = Some(limit);
-            if self.phase == Phase::Draining {
-                effects.push(Effect::ShortenDrain { deadline: limit });
-            }
-        }
-        effects
-    }
-
-    fn heed(&mut self, notice: Notice, now: Moment) -> Vec<Effect> {
-        if self.notices.contains(&notice) {
-            return Vec::new();
-        }
-        self.notices.push(notice);
-        match notice {
-            // Only the group holds a hook; it says so by the target state, whatever else was heard before.
-            Notice::Group => {
-                self.terminate = HookStep::Watched;
-                vec![Effect::WatchTerminate]
-            }
-            Notice::Shutdown => {
-                let grace = now + HOOK_GRACE;
-                self.leave_by =
-                    Some(self.deadline.map_or(grace, |deadline| grace.max(deadline + HOOK_GRACE)));
-                Vec::new()
-            }
-            Notice::Spot | Notice::Rebalance => Vec::new(),
-        }
-    }
-
-    fn drained(&mut self, now: Moment) -> Vec<Effect> {
-        self.enter(Phase::Drained, now);
-        self.complete_terminate_if_due()
-    }
-
-    fn complete_terminate_if_due(&mut self) -> Vec<Effect> {
-        if self.phase != Phase::Drained || self.terminate != HookStep::Waiting {
-            return Vec::new();
-        }
-        // Never ABANDON here: it stops other hooks, and may keep the instance as Terminating:Retained, billed.
-        self.terminate = HookStep::Asked(Verdict::Continue);
-        vec![Effect::CompleteHook(Hook::Terminate, Verdict::Continue)]
-    }
-
-    fn exit_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let Some(leave_by) = self.leave_by else { return };
-        if self.phase == Phase::Drained && (!self.terminate.is_open() || now >= leave_by) {
-            self.exited = true;
-            effects.push(Effect::Exit);
-        }
-    }
-}
-
-/// What others may know of a life.
-impl Lifecycle {
-    /// The phase.
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// When the phase was entered.
-    pub fn since(&self) -> Moment {
-        self.since
-    }
-
-    /// Whether new requests are welcome: what `/readyz` answers.
-    pub fn ready(&self) -> bool {
-        self.phase == Phase::Serving && self.healthy
-    }
-
-    /// Whether the checks pass, by their thresholds.
-    pub fn healthy(&self) -> bool {
-        self.healthy
-    }
-
-    /// What kept the instance from serving.
-    pub fn failure(&self) -> Option<Failure> {
-        self.failure
-    }
-
-    /// How far a hook has come.
-    pub fn hook(&self, hook: Hook) -> HookStep {
-        match hook {
-            Hook::Launch => self.launch,
-            Hook::Terminate => self.terminate,
-        }
-    }
-
-    /// The notices heard, first to last.
-    pub fn notices(&self) -> &[Notice] {
-        &self.notices
-    }
-
-    /// When the drain ends at the latest.
-    pub fn deadline(&self) -> Option<Moment> {
-        self.deadline
+        self.launch = HookStep::Asked(verdict);
+        self.launch_for = self.bound();
+        self.abandoned = verdict == Verdict::Abandon;
+        vec![Effect::CompleteHook(Hook::Launch, verdict)]
     }
 }

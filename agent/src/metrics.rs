@@ -74,7 +74,7 @@ impl Metrics {
             me.show(&buffer);
             if due_now && !calling {
                 calling = true;
-                let (me, done, slots) = (me.clone(), done.clone(), buffer.take());
+                let (me, done, slots) = (me.clone(), done.clone(), buffer.take(wall()));
                 let flushes = std::mem::take(&mut waiting);
                 tokio::spawn(async move {
                     let tally = me.publish(slots).await;
@@ -101,8 +101,7 @@ impl Metrics {
             status.phase == Phase::Serving
                 && status.target_state.as_deref().is_none_or(|state| state == "InService")
         };
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        buffer.extend(slots.add(unix, cpu.utilization, serving));
+        buffer.extend(slots.add(wall(), cpu.utilization, serving));
     }
 
     fn show(&self, buffer: &Buffer) {
@@ -173,6 +172,11 @@ struct Tally {
     left: Vec<Slot>,
 }
 
+/// Seconds since 1970, by the wall clock: a datum's timestamp is one.
+fn wall() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 fn datum(slot: &Slot, dimension: &str, value: &str) -> MetricDatum {
     MetricDatum::builder()
         .metric_name(METRIC)
@@ -184,3 +188,6 @@ fn datum(slot: &Slot, dimension: &str, value: &str) -> MetricDatum {
         .storage_resolution(1)
         .build()
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ mod tests {
     }
 
     fn policy() -> Policy {
-        Policy { drain_max: Duration::from_secs(60), ..Policy::default() }
+        Policy { drain_max: Duration::from_mins(1), ..Policy::default() }
     }
 
     fn at(seconds: u64) -> Moment {

@@ -6,8 +6,9 @@ use crate::group::Group;
 use crate::imds::Imds;
 use crate::pauses::Pauses;
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Time between two reads while targets have yet to leave.
 const POLL: Duration = Duration::from_secs(1);
@@ -21,6 +22,8 @@ pub struct Targets {
     imds: Arc<Imds>,
     configured: Option<Vec<String>>,
     board: Board,
+    /// When AWS last answered, or was first asked.
+    heard: Mutex<Option<Instant>>,
 }
 
 /// What one target group still wants.
@@ -43,12 +46,23 @@ pub fn must_be_told(state: &str) -> bool {
 impl Targets {
     /// Target groups as configured, or those that the Auto Scaling group is attached to.
     pub fn new(group: Arc<Group>, imds: Arc<Imds>, configured: Option<Vec<String>>, board: Board) -> Self {
-        Self { group, imds, configured, board }
+        Self { group, imds, configured, board, heard: Mutex::default() }
+    }
+
+    /// How long AWS has not answered while the targets are to leave.
+    pub fn silence(&self) -> Duration {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    fn heard(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// Comes back when every target of every group has been told to leave. Through outages; a group that is deleted
     /// or denied is done with, and said so. The drain's deadline bounds it.
     pub async fn leave(&self) {
+        self.heard();
+        self.board.error("denied-targets", None);
         let mut pauses = Pauses::new(POLL, LONGEST_PAUSE);
         let (mut open, ids) = loop {
             match self.groups().await {
@@ -57,10 +71,13 @@ impl Targets {
                     self.report(&error);
                     return;
                 }
-                Ok(groups) => match self.ids().await {
-                    Ok(ids) => break (groups, ids),
-                    Err(error) => self.report(&error),
-                },
+                Ok(groups) => {
+                    self.heard();
+                    match self.ids().await {
+                        Ok(ids) => break (groups, ids),
+                        Err(error) => self.report(&error),
+                    }
+                }
                 Err(error) => self.report(&error),
             }
             tokio::time::sleep(pauses.next_pause()).await;
@@ -128,7 +145,10 @@ impl Targets {
             return Ok(Standing::Told);
         }
         if error.is_denied() {
-            self.report(&error);
+            // Under a name of its own: another group's answer must not wipe it out.
+            self.board.error("denied-targets", Some(&error.to_string()));
+            tracing::warn!(target_group = arn, reason = %error, "target group out of reach, its rows are not told");
+            self.heard();
             return Ok(Standing::Denied);
         }
         Err(error)
@@ -187,6 +207,7 @@ impl Targets {
     }
 
     fn show(&self, arn: &str, rows: &[TargetRow]) {
+        self.heard();
         self.board.error("targets", None);
         let mut status = self.board.lock();
         status.targets.retain(|row| row.group != arn);
@@ -194,9 +215,15 @@ impl Targets {
     }
 
     fn report(&self, error: &Error) {
+        if !error.is_silence() {
+            self.heard();
+        }
         let text = error.to_string();
         if self.board.error("targets", Some(&text)) {
             tracing::warn!(reason = text, "target group call failed");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,7 +228,7 @@ impl World {
         }
         if life.notices().contains(&Notice::Shutdown) {
             let left = life.deadline().map_or(Duration::ZERO, |deadline| deadline.since(self.clock.now()));
-            systemd::stopping(life, left.min(Duration::from_secs(60)) + crate::lifecycle::HOOK_GRACE);
+            systemd::stopping(life, left.min(Duration::from_mins(1)) + crate::lifecycle::HOOK_GRACE);
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn defaults(region: Option<&str>) -> ConfigLoader {
         // No default in the SDK: a stalled connection would hold a worker for ever.
         .read_timeout(Duration::from_secs(12))
         .operation_attempt_timeout(Duration::from_secs(20))
-        .operation_timeout(Duration::from_secs(120))
+        .operation_timeout(Duration::from_mins(2))
         .build();
     let retries = RetryConfig::standard()
         .with_max_attempts(ATTEMPTS)
@@ -69,7 +69,7 @@ impl Clients {
     pub fn from_config(config: &SdkConfig) -> Result<Self, Error> {
         let region = config
             .region()
-            .ok_or_else(|| Error::Spec("no AWS region is set: pass one or set AWS_REGION".to_owned()))?
+            .ok_or_else(|| Error::Spec("no AWS region is set; name one with --region, as [aws] region in kiln.toml, or in AWS_REGION".to_owned()))?
             .to_string();
         // The SDK's shared retry quota of 500 tokens is meant for many small callers; one throttled second with 32
         // workers empties it and fails the upload. Attempts and the operation's timeout bound the retries here.

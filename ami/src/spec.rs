@@ -47,9 +47,9 @@ pub struct Waits {
 impl Default for Waits {
     fn default() -> Self {
         Self {
-            visible: Duration::from_secs(120),
-            snapshot: Duration::from_secs(3600),
-            image: Duration::from_secs(1800),
+            visible: Duration::from_mins(2),
+            snapshot: Duration::from_hours(1),
+            image: Duration::from_mins(30),
             poll: Duration::from_secs(2),
             in_a_row: 3,
         }
@@ -191,7 +191,7 @@ mod tests {
             match expected {
                 None => assert_eq!(found, None),
                 Some(part) => {
-                    assert!(found.as_deref().is_some_and(|text| text.contains(part)), "{part}: {found:?}")
+                    assert!(found.as_deref().is_some_and(|text| text.contains(part)), "{part}: {found:?}");
                 }
             }
         }

@@ -164,7 +164,7 @@ async fn an_image_that_takes_too_long_is_left_for_the_next_run() {
 
     assert!(failure.cause.is_temporary(), "{failure}");
     assert_eq!((failure.removed.len(), failure.left.len()), (0, 1), "{failure}");
-    spec.waits.image = Duration::from_secs(60);
+    spec.waits.image = Duration::from_mins(1);
     let interrupt = tokio::time::sleep(Duration::from_millis(500));
     let found = publish(&clients, &spec, &|_| (), interrupt).await.expect_err("still pending");
     assert!(matches!(found.cause, Error::Interrupted) && found.removed.is_empty(), "{found}");

@@ -16,20 +16,21 @@ use kiln_image::disk::{self, DiskReport};
 use kiln_image::tree::{self, TreeReport};
 use kiln_image::{Base, BaseSpec, DiskSpec, Overlay, Tools, ids, lock};
 
-use crate::bench::{Bench, need_root};
+use crate::bench::Bench;
+use crate::host;
 use crate::inputs::Inputs;
 use crate::manifest::Manifest;
 use crate::outlook::base_spec;
 use crate::plan::STEPS;
 use crate::provision::{self, Layer};
-use crate::receipt::{BaseInput, DiskFile, Receipt, RootFile, ServiceRelease};
+use crate::receipt::{BaseInput, Change, DiskFile, Receipt, RootFile, ServiceRelease, short};
 use crate::release::Built;
 use crate::report::{Outcome, Saying, StepRecord};
 use crate::store::Store;
-use crate::{clean, residue, sbom, uv};
+use crate::{carried, clean, residue, sbom, uv};
 
 /// Another bake of the same digest takes a minute or two; past this it hangs.
-const LOCK_WAIT: Duration = Duration::from_secs(15 * 60);
+const LOCK_WAIT: Duration = Duration::from_mins(15);
 
 /// Bakes, unless the image is there already. Runs in a mount namespace of its own (see `kiln_image::private_mounts`).
 ///
@@ -42,7 +43,9 @@ pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Resu
     if let Some(receipt) = cached.and_then(|base| store.receipt(&inputs.digest(&base.meta().tar_sha256))) {
         return Ok(already(bench, &store, receipt));
     }
-    need_root("a bake")?;
+    host::need_root("a bake")?;
+    let fresh = Base::cached(&bench.cache, &spec).is_none() || Tools::cached(&bench.cache).is_none();
+    host::need(&[host::SANDBOX, host::DISK, if fresh { host::BASE } else { &[] }])?;
     store.create()?;
     store.remove_dead_buildings();
     let mut work = Bake { bench, manifest, inputs, steps: Vec::new(), begun: Instant::now() };
@@ -68,9 +71,16 @@ pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Resu
 }
 
 fn already(bench: &Bench, store: &Store, receipt: Receipt) -> Receipt {
-    bench.report.say(&format!("image {} is built already; nothing to do", &receipt.digest[..12]));
+    bench.report.say(&format!("image {} is built already; nothing to do", short(&receipt.digest)));
     store.touch(&receipt.digest);
     receipt
+}
+
+/// What differs from the app's image before; an image without a readable disk is none to compare with.
+fn change(store: &Store, digest: &str, disk: &Path) -> Option<Change> {
+    let before = store.before(digest)?;
+    let blocks_changed = disk::blocks_changed(&before.disk.path, disk).ok()??;
+    Some(Change { since: before.digest, blocks_changed })
 }
 
 struct Bake<'a> {
@@ -127,6 +137,11 @@ impl Bake<'_> {
         let (built, records) =
             provision::build_parts(bench, manifest, inputs, &base.tree(), Self::number, STEPS.len())?;
         self.steps.extend(records);
+        let assets = built.iter().zip(&inputs.services).map(|(built, inputs)| match &built.web {
+            Some(web) => carried::assets(web, inputs.carried.as_ref()),
+            None => Ok(Vec::new()),
+        });
+        let assets = assets.collect::<anyhow::Result<Vec<_>>>()?;
         let (root, software) = self.root(base, digest, dir, built)?;
         let disk = self.step("disk.raw", |step| {
             let spec = DiskSpec::gib(u64::from(manifest.image.size_gib));
@@ -134,11 +149,20 @@ impl Bake<'_> {
             let detail = format!("{} of {} blocks hold data", report.blocks_nonzero, report.blocks_total);
             Ok((report, Outcome::Built, detail))
         })?;
-        self.step("receipt", |_| {
+        let change = self.step("receipt", |_| {
             sbom::write(&dir.join("packages.spdx.json"), &manifest.image.name, digest, &software)?;
-            Ok(((), Outcome::Built, format!("{} packages in the software list", software.len())))
+            let change = change(&Store::of(&manifest.dir), digest, &dir.join("disk.raw"));
+            let told = change.as_ref().map(|change| {
+                format!(", {} blocks changed since {}", change.blocks_changed, short(&change.since))
+            });
+            Ok((change, Outcome::Built, format!("{} packages{}", software.len(), told.unwrap_or_default())))
         })?;
-        let receipt = self.receipt(base, digest, image, root, disk, tools.versions()?);
+        let mut receipt = self.receipt(base, digest, image, root, disk, tools.versions()?);
+        receipt.packages = software.len();
+        for (service, assets) in receipt.services.iter_mut().zip(assets) {
+            service.assets = assets;
+        }
+        receipt.disk.change = change;
         let text = serde_json::to_vec_pretty(&receipt).context("failed to write the receipt")?;
         std::fs::write(dir.join("receipt.json"), text).context("failed to write the receipt")?;
         Ok(receipt)
@@ -199,7 +223,7 @@ impl Bake<'_> {
             created_by: format!("kiln {}", env!("CARGO_PKG_VERSION")),
             created_at: jiff::Timestamp::now().to_string(),
             dir: image.to_owned(),
-            disk: DiskFile { path: path("disk.raw"), report: disk },
+            disk: DiskFile { path: path("disk.raw"), report: disk, change: None },
             root: RootFile {
                 path: path("root.tar"),
                 entries: root.entries,
@@ -215,9 +239,12 @@ impl Bake<'_> {
                 .map(|(service, inputs)| ServiceRelease {
                     name: service.name.clone(),
                     release: inputs.release.clone(),
+                    frontend: inputs.frontend.as_ref().map(|(_, key)| key.clone()),
+                    assets: Vec::new(),
                 })
                 .collect(),
             inputs: self.inputs.parts.clone(),
+            packages: 0,
             tools,
             steps: self.steps.clone(),
             seconds: self.begun.elapsed().as_secs_f64(),

@@ -69,17 +69,6 @@ pub fn cache_path(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> anyh
     std::path::absolute(path).context("failed to resolve the cache's path")
 }
 
-/// Fails with exit code 69's kind unless this process is root, which `doing` takes.
-///
-/// # Errors
-/// [`Failure::Missing`].
-pub fn need_root(doing: &str) -> Result<(), Failure> {
-    if nix::unistd::Uid::effective().is_root() {
-        return Ok(());
-    }
-    Err(Failure::Missing { what: "root".into(), remedy: format!("{doing} takes it; run it again with sudo") })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

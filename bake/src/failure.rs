@@ -11,13 +11,16 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
     /// A tool or file of the host is missing; code 69 (`EX_UNAVAILABLE`).
-    #[error("{what} is missing: {remedy}")]
+    #[error("missing on this machine: {what}; {remedy}")]
     Missing {
         /// The tool, with its needed version if that is the trouble.
         what: String,
         /// The command that gets it.
         remedy: String,
     },
+    /// The command is root's; code 69, too.
+    #[error("{0} needs root: run it again with sudo")]
+    NotRoot(&'static str),
     /// The same command may well succeed later; code 75 (`EX_TEMPFAIL`).
     #[error("{0}")]
     TryAgain(String),
@@ -30,16 +33,11 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A tool that a Debian package brings.
-    pub fn missing_tool(tool: &str, package: &str) -> Self {
-        Self::Missing { what: format!("'{tool}'"), remedy: format!("apt-get install {package}") }
-    }
-
     /// The exit code of this kind.
     pub fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Missing { .. } => 69,
+            Self::Missing { .. } | Self::NotRoot(_) => 69,
             Self::TryAgain(_) => 75,
             Self::Manifest(_) => 78,
             Self::Interrupted => 130,
@@ -101,7 +99,7 @@ mod tests {
         let table: [(anyhow::Error, u8); 6] = [
             (anyhow!("npm exited with 3"), 1),
             (Failure::Usage("no image".into()).into(), 2),
-            (Failure::missing_tool("bwrap", "bubblewrap").into(), 69),
+            (Failure::NotRoot("a bake").into(), 69),
             (Failure::TryAgain("lock held".into()).into(), 75),
             (Failure::Manifest(Complaints::default()).into(), 78),
             (Failure::Interrupted.into(), 130),

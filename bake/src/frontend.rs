@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use kiln_image::Progress as _;
 
 use crate::bench::Bench;
 use crate::failure::Failure;
+use crate::host;
 use crate::manifest::{Frontend, Service};
-use crate::report::Outcome;
-use crate::sandbox::{CommandFailed, Sandbox, find_program};
+use crate::precompress;
+use crate::report::{Outcome, Step};
+use crate::sandbox::{CommandFailed, Sandbox};
 use crate::sources::{self, Source};
 
 /// Where a frontend is built; a constant, since bundlers write paths into their output.
@@ -29,8 +32,8 @@ impl Node {
     /// [`Failure::Missing`].
     pub fn find() -> anyhow::Result<Self> {
         let missing = |what: &str| Failure::Missing { what: format!("'{what}'"), remedy: remedy() };
-        let node = find_program("node").ok_or_else(|| missing("node"))?;
-        find_program("npm").ok_or_else(|| missing("npm"))?;
+        let node = host::find("node").ok_or_else(|| missing("node"))?;
+        host::find("npm").ok_or_else(|| missing("npm"))?;
         let output = std::process::Command::new(&node).arg("--version").output();
         let output = output.with_context(|| format!("failed to run {} --version", node.display()))?;
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -60,7 +63,7 @@ fn remedy() -> String {
 pub fn key(service: &Service, frontend: &Frontend, sources_hash: &str, node: &Node) -> String {
     let Frontend { build, dist, .. } = frontend;
     let dist = dist.display();
-    let parts = ["frontend 1", sources_hash, build, &dist.to_string(), &service.path, &node.version];
+    let parts = ["frontend 2", sources_hash, build, &dist.to_string(), &service.path, &node.version];
     sources::hash_bytes(parts.join("\0"))[..32].to_owned()
 }
 
@@ -73,16 +76,18 @@ pub fn build(
     app: &Path,
     service: &Service,
     frontend: &Frontend,
-    sources: &[Source],
+    (sources, key): &(Vec<Source>, String),
     node: &Node,
-    key: &str,
+    progress: &Step<'_>,
 ) -> anyhow::Result<(PathBuf, Outcome)> {
     let target = bench.cache.join("web").join(key);
     if target.is_dir() {
         return Ok((target, Outcome::Cached));
     }
     let downloads = bench.cache_dir("npm")?;
-    let scratch = bench.cache.join("build").join(format!("{key}.{}", std::process::id()));
+    let builds = bench.cache_dir("build")?;
+    remove_dead(&builds);
+    let scratch = builds.join(format!("{key}.{}", std::process::id()));
     let scratch = bench.interrupt.scratch(&scratch).context("failed to make a scratch folder")?;
     let folder = scratch.path().join("app");
     sources::copy(&app.join(&frontend.dir), sources, &folder)?;
@@ -100,7 +105,8 @@ pub fn build(
     if let Some(home) = std::env::var_os("HOME") {
         sandbox = sandbox.bind_ro_try(&Path::new(&home).join(".npmrc"), Path::new("/tmp/.npmrc"));
     }
-    let run = |sandbox: &Sandbox, command: &[&str]| {
+    let run = |sandbox: &Sandbox, shown: &str, command: &[&str]| {
+        progress.message(&format!("{}: {shown}", service.name));
         sandbox.run(bench, command).map_err(|error| too_old(error, node)).with_context(|| {
             format!(
                 "failed to build the frontend of service '{}' in {}",
@@ -109,9 +115,10 @@ pub fn build(
             )
         })
     };
-    run(&sandbox.clone().network(Path::new("/")), &["npm", "ci", "--no-audit", "--no-fund"])?;
+    let install = ["npm", "ci", "--no-audit", "--no-fund"];
+    run(&sandbox.clone().network(Path::new("/")), "npm ci", &install)?;
     // No network: what the build uses is what the lock file names.
-    run(&sandbox, &["sh", "-c", &frontend.build])?;
+    run(&sandbox, &frontend.build, &["sh", "-c", &frontend.build])?;
     let dist = folder.join(&frontend.dist);
     if !dist.join("index.html").is_file() {
         let (build, dist) = (&frontend.build, frontend.dir.join(&frontend.dist));
@@ -119,9 +126,21 @@ pub fn build(
     }
     let target = bench.entry("web", key, |dir| {
         let built = sources::everything(&dist)?;
-        sources::copy(&dist, &built, dir)
+        sources::copy(&dist, &built, dir)?;
+        precompress::folder(dir)
     })?;
     Ok((target, Outcome::Built))
+}
+
+/// Removes what killed bakes left: the folders of processes that are no more.
+fn remove_dead(builds: &Path) {
+    for entry in std::fs::read_dir(builds).into_iter().flatten().flatten() {
+        let id = entry.path().extension().map(|id| Path::new("/proc").join(id));
+        if id.is_some_and(|process| !process.exists()) {
+            // What cannot be removed now can be the next time.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// npm only warns of a Node.js that is too old; what fails afterwards fails for that.

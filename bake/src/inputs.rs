@@ -1,8 +1,9 @@
 //! Everything that determines an image but its base: collected once, hashed part by part.
 //!
 //! ```text
-//! recipe · manifest · templates as rendered · agent · per service: sources, lock files, Node.js ──▶ app digest ┐
-//! base root, by content ───────────────────────────────────────────────────────────────────────────────────────┴▶ digest
+//! recipe · manifest · templates as rendered · agent
+//! per service: sources, lock files, Node.js, assets of earlier releases ──▶ app digest ┐
+//! base root, by content ───────────────────────────────────────────────────────────────┴▶ digest
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -10,9 +11,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::carried::Carried;
 use crate::frontend::{self, Node};
 use crate::manifest::{Manifest, Service};
 use crate::sources::{self, Source};
+use crate::store::Store;
 use crate::template::{self, Rendered, View};
 use crate::{uv, venv};
 
@@ -45,6 +48,8 @@ pub struct ServiceInputs {
     pub backend: Option<(Vec<Source>, String)>,
     /// Of the frontend: its files, and its cache key.
     pub frontend: Option<(Vec<Source>, String)>,
+    /// Assets of earlier releases that come along.
+    pub carried: Option<Carried>,
 }
 
 /// One named hash.
@@ -119,7 +124,7 @@ fn service_inputs(
         });
         backend_inputs = Some((found, lock_hash));
     }
-    let mut frontend_inputs = None;
+    let (mut frontend_inputs, mut carried) = (None, None);
     if let (Some(frontend), Some(node)) = (&service.frontend, node) {
         let found = sources::list(app, &frontend.dir, Some(&frontend.dist))?;
         let sha256 = sources::hash(&app.join(&frontend.dir), &found)?;
@@ -129,10 +134,15 @@ fn service_inputs(
             part: format!("{}/frontend-build", service.name),
             sha256: sources::hash_bytes(&key),
         });
+        carried = Carried::find(&Store::of(app), &service.name, &key);
+        parts.extend(carried.as_ref().map(|carried| Part {
+            part: format!("{}/carried-assets", service.name),
+            sha256: carried.sha256(),
+        }));
         frontend_inputs = Some((found, key));
     }
     let release = combine(&parts[first..])[..12].to_owned();
-    Ok(ServiceInputs { release, backend: backend_inputs, frontend: frontend_inputs })
+    Ok(ServiceInputs { release, backend: backend_inputs, frontend: frontend_inputs, carried })
 }
 
 /// What of a backend's folder goes onto an instance: not its tests, nor what only a developer's machine needs.

@@ -1,4 +1,9 @@
-//! SIGINT and SIGTERM: the running child is killed, the step fails, and the scratch folders go.
+//! SIGINT and SIGTERM: what this process started is killed, the step fails, and the scratch folders go.
+//!
+//! ```text
+//! kiln ─▶ bwrap ─▶ first process of a namespace ─▶ npm …      killed is the first process: when its parent sees it
+//!      ─▶ unshare ─▶ first process of a namespace ─▶ apt …    end, the kernel has ended everything else in there
+//! ```
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +22,6 @@ pub struct Interrupt(Arc<State>);
 #[derive(Debug, Default)]
 struct State {
     raised: AtomicBool,
-    children: Mutex<HashSet<u32>>,
     scratch: Mutex<HashSet<PathBuf>>,
 }
 
@@ -27,27 +31,9 @@ impl Interrupt {
         if self.0.raised.load(Ordering::SeqCst) { Err(Failure::Interrupted) } else { Ok(()) }
     }
 
-    /// Kills every child. A sandbox dies whole with its first process.
+    /// Makes [`Self::check`] fail from here on.
     pub fn raise(&self) {
         self.0.raised.store(true, Ordering::SeqCst);
-        for id in held(&self.0.children).iter() {
-            if let Ok(id) = i32::try_from(*id) {
-                // A child that is already gone needs no signal.
-                let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
-            }
-        }
-    }
-
-    /// Registers a child while `wait` runs. Fails at once if the signal came before the child did.
-    pub fn during<T>(&self, child: u32, wait: impl FnOnce() -> T) -> Result<T, Failure> {
-        held(&self.0.children).insert(child);
-        if self.check().is_err() {
-            self.raise();
-        }
-        let result = wait();
-        held(&self.0.children).remove(&child);
-        self.check()?;
-        Ok(result)
     }
 
     /// A folder that is removed when the guard drops, or by [`Self::sweep`] if that never comes.
@@ -87,6 +73,34 @@ impl Drop for Scratch {
     }
 }
 
+/// Kills what this process started: a namespace's first process, any other child itself. To be repeated until the
+/// work has returned, since that may be about to start another.
+pub fn kill_children() {
+    let parents = parents();
+    let children = |of: i32| parents.iter().filter(move |(_, parent)| *parent == of).map(|(id, _)| *id);
+    for child in children(nix::unistd::getpid().as_raw()) {
+        let first: Vec<_> = children(child).collect();
+        for id in if first.is_empty() { vec![child] } else { first } {
+            // One that is already gone needs no signal.
+            let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Every process of this machine with its parent.
+fn parents() -> Vec<(i32, i32)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter_map(|id| Some((id, stat_field(id, 1)?.try_into().ok()?))).collect()
+}
+
+/// A number of `/proc/<id>/stat`, counted from the field after the program's name: 1 is the parent, 19 the start time.
+pub fn stat_field(id: i32, field: usize) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The name may hold anything but is in parentheses.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(field)?.parse().ok()
+}
+
 /// A poisoned lock still guards a usable set: a panicking thread must not keep the clean-up from running.
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
@@ -107,14 +121,20 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_kills_the_running_child() {
+    fn a_raised_interruption_ends_the_next_check() {
         let interrupt = Interrupt::default();
+        assert!(interrupt.check().is_ok());
+        interrupt.clone().raise();
+        assert!(matches!(interrupt.check(), Err(Failure::Interrupted)));
+    }
+
+    #[test]
+    fn a_child_is_known_by_its_parent() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep starts");
-        let raiser = interrupt.clone();
-        let result = interrupt.during(child.id(), || {
-            raiser.raise();
-            child.wait().expect("the child ends")
-        });
-        assert!(matches!(result, Err(Failure::Interrupted)));
+        let id = i32::try_from(child.id()).expect("a process id");
+        let own = nix::unistd::getpid().as_raw();
+        let found = parents().contains(&(id, own));
+        child.kill().and_then(|()| child.wait()).expect("it ends");
+        assert!(found);
     }
 }

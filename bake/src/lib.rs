@@ -14,6 +14,7 @@ pub mod interrupt;
 pub mod signals;
 pub mod report;
 pub mod bench;
+pub mod host;
 pub mod sandbox;
 
 // What is asked for.
@@ -29,6 +30,7 @@ pub mod outlook;
 pub mod bake;
 pub mod frontend;
 pub mod precompress;
+pub mod carried;
 pub mod uv;
 pub mod venv;
 pub mod provision;

@@ -1,17 +1,18 @@
 //! What a bake would do on this machine, as it is: reads the caches for the plan, changes nothing.
 
+use std::path::Path;
+
 use kiln_image::{Base, BaseSpec, Tools};
 
 use crate::bench::Bench;
 use crate::inputs::Inputs;
 use crate::manifest::Manifest;
-use crate::packages;
 use crate::plan::{Held, Plan, Subject};
 use crate::store::Store;
 
 /// The base root that a manifest asks for, with what the app layer needs on it.
 pub fn base_spec(manifest: &Manifest) -> BaseSpec {
-    BaseSpec::debian_12(packages::wanted(manifest))
+    BaseSpec::debian_12(manifest.image.packages.iter().cloned())
 }
 
 /// What a bake of `manifest` would do. No network, no root, nothing is written.
@@ -19,34 +20,43 @@ pub fn base_spec(manifest: &Manifest) -> BaseSpec {
 /// # Errors
 /// A source cannot be read.
 pub fn plan(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Result<Plan> {
-    let base = Base::cached(&bench.cache, &base_spec(manifest)).map(|base| base.meta().tar_sha256.clone());
-    let digest = base.as_deref().map(|base| inputs.digest(base));
+    let base = Base::cached(&bench.cache, &base_spec(manifest));
+    let digest = base.as_ref().map(|base| inputs.digest(&base.meta().tar_sha256));
     let store = Store::of(&manifest.dir);
     let services = || manifest.services.iter().zip(&inputs.services);
+    let frontends = services().filter_map(|(service, inputs)| {
+        let (_, key) = inputs.frontend.as_ref()?;
+        Some((service.name.clone(), size(&bench.cache.join("web").join(key))))
+    });
+    let venvs = services().filter_map(|(service, inputs)| {
+        let (_, lock_hash) = inputs.backend.as_ref()?;
+        let venv = crate::venv::cached(&bench.cache, service, lock_hash);
+        Some((service.name.clone(), venv.and_then(|venv| size(&venv))))
+    });
     let held = Held {
-        image: digest.as_deref().is_some_and(|digest| store.receipt(digest).is_some()),
+        image: digest
+            .as_deref()
+            .and_then(|digest| store.receipt(digest))
+            .map(|image| image.disk.report.allocated),
         tools: Tools::cached(&bench.cache).is_some(),
-        frontends: services()
-            .filter_map(|(service, inputs)| {
-                let (_, key) = inputs.frontend.as_ref()?;
-                Some((service.name.clone(), bench.cache.join("web").join(key).is_dir()))
-            })
-            .collect(),
-        venvs: services()
-            .filter_map(|(service, inputs)| {
-                let (_, lock_hash) = inputs.backend.as_ref()?;
-                Some((service.name.clone(), crate::venv::is_cached(&bench.cache, service, lock_hash)))
-            })
-            .collect(),
-        base,
+        frontends: frontends.collect(),
+        venvs: venvs.collect(),
+        base: base.map(|base| base.meta().tar_size),
+        before: store.all().pop(),
     };
     let subject = Subject {
         name: manifest.image.name.clone(),
         base: manifest.image.base.clone(),
         disk_gib: manifest.image.size_gib,
-        packages: packages::wanted(manifest),
+        packages: manifest.image.packages.clone(),
         inputs: inputs.parts.clone(),
         digest,
     };
     Ok(Plan::new(subject, &held))
+}
+
+/// Bytes of all files below a folder, if it is there.
+fn size(dir: &Path) -> Option<u64> {
+    let files = walkdir::WalkDir::new(dir).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
+    dir.is_dir().then(|| files.filter(std::fs::Metadata::is_file).map(|file| file.len()).sum())
 }

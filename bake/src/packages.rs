@@ -1,16 +1,17 @@
-//! Debian packages of a root: those that the app layer needs and those that the manifest names.
+//! Debian packages of a root that another made: those that the app layer needs and those that the manifest names. A
+//! base of Kiln's own has them.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
+use kiln_image::Progress as _;
+use kiln_image::base::RUNTIME;
 
 use crate::bench::Bench;
 use crate::manifest::Manifest;
+use crate::report::Step;
 use crate::sandbox::Sandbox;
-
-/// What the app layer itself needs at run time.
-const RUNTIME: [&str; 3] = ["libnginx-mod-http-brotli-static", "nginx-light", "python3"];
 
 /// Another apt on a live builder host may be at work for some minutes.
 const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=300";
@@ -18,45 +19,40 @@ const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=300";
 /// Refuses every start of a daemon while packages are installed (Debian's own interface for it).
 const POLICY: &str = "#!/bin/sh\nexit 101\n";
 
-/// All packages that a root must have, sorted.
-pub fn wanted(manifest: &Manifest) -> Vec<String> {
-    let runtime = RUNTIME.iter().map(|name| (*name).to_owned());
-    let mut names: Vec<String> = runtime.chain(manifest.image.packages.iter().cloned()).collect();
-    names.sort();
-    names.dedup();
-    names
-}
-
-/// Installs what is missing; returns how many that were.
+/// Installs what is missing; returns what that was.
 ///
 /// # Errors
 /// apt fails: no network, no such package.
-pub fn ensure(bench: &Bench, root: &Path, manifest: &Manifest) -> anyhow::Result<usize> {
+pub fn ensure(
+    bench: &Bench,
+    root: &Path,
+    manifest: &Manifest,
+    progress: &Step<'_>,
+) -> anyhow::Result<Vec<String>> {
     let status = root.join("var/lib/dpkg/status");
     let status =
-        fs::read_to_string(&status).with_context(|| format!("{} is not a Debian root", root.display()))?;
+        fs::read_to_string(&status).with_context(|| format!("'{}' is no Debian root", root.display()))?;
     let installed = installed(&status);
-    let missing: Vec<String> =
-        wanted(manifest).into_iter().filter(|name| !installed.contains(&name.as_str())).collect();
+    let wanted = RUNTIME.into_iter().chain(manifest.image.packages.iter().map(String::as_str));
+    let missing: Vec<&str> = wanted.filter(|name| !installed.contains(name)).collect();
     if missing.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
+    progress.message(&format!("installing {}", missing.join(", ")));
     let policy = root.join("usr/sbin/policy-rc.d");
     let before = fs::read(&policy).ok();
     write_executable(&policy, POLICY.as_bytes())?;
     let sandbox = Sandbox::root(root).network(root);
     let result = sandbox.run(bench, &["apt-get", "-q", "update"]).and_then(|_| {
         let install = ["apt-get", "-q", "-y", "--no-install-recommends", "-o", LOCK_TIMEOUT, "install"];
-        let mut command: Vec<&str> = install.to_vec();
-        command.extend(missing.iter().map(String::as_str));
-        sandbox.run(bench, &command)
+        sandbox.run(bench, &[&install[..], &missing].concat())
     });
     match before {
         Some(before) => write_executable(&policy, &before)?,
         None => fs::remove_file(&policy).context("failed to remove policy-rc.d")?,
     }
     result.with_context(|| format!("failed to install {}", missing.join(", ")))?;
-    Ok(missing.len())
+    Ok(missing.into_iter().map(str::to_owned).collect())
 }
 
 fn write_executable(path: &Path, content: &[u8]) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::inputs::Part;
+use crate::receipt::{Receipt, short};
 
 /// The steps of a bake, in order.
 pub const STEPS: [&str; 11] = [
@@ -24,16 +25,18 @@ pub const STEPS: [&str; 11] = [
 /// What the caches of this machine hold.
 #[derive(Debug, Clone, Default)]
 pub struct Held {
-    /// SHA-256 of the base's archive, once it is built.
-    pub base: Option<String>,
     /// Whether the disk tools are there.
     pub tools: bool,
-    /// Per service with a frontend: its name, and whether the build is there.
-    pub frontends: Vec<(String, bool)>,
-    /// Per service with a backend: its name, and whether the venv is there.
-    pub venvs: Vec<(String, bool)>,
-    /// Whether the image itself is.
-    pub image: bool,
+    /// Bytes of the base's archive, once it is built.
+    pub base: Option<u64>,
+    /// Per service with a frontend: its name, and the bytes of the build that is there.
+    pub frontends: Vec<(String, Option<u64>)>,
+    /// Per service with a backend: its name, and the bytes of the venv that is there.
+    pub venvs: Vec<(String, Option<u64>)>,
+    /// Bytes that the image's disk takes, if the image itself is there.
+    pub image: Option<u64>,
+    /// The app's latest image.
+    pub before: Option<Receipt>,
 }
 
 /// `kiln plan`.
@@ -55,6 +58,8 @@ pub struct Plan {
     pub packages: Vec<String>,
     /// Named hashes of the inputs.
     pub inputs: Vec<Part>,
+    /// The latest image of this app.
+    pub before: Option<Before>,
 }
 
 /// A part with a cache of its own.
@@ -64,6 +69,21 @@ pub struct Layer {
     pub layer: String,
     /// Whether it is reused.
     pub cached: bool,
+    /// Its size, once it is known.
+    pub bytes: Option<u64>,
+}
+
+/// The latest image, which says what to expect.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Before {
+    /// Its digest.
+    pub digest: String,
+    /// Wall time of its bake.
+    pub seconds: f64,
+    /// Blocks of 512 KiB with data.
+    pub blocks_nonzero: u64,
+    /// Names of the inputs that are others now.
+    pub changed: Vec<String>,
 }
 
 /// What is to be baked, as far as a plan is concerned.
@@ -86,25 +106,37 @@ pub struct Subject {
 impl Plan {
     /// Decides.
     pub fn new(subject: Subject, held: &Held) -> Self {
-        let layer = |layer: String, cached| Layer { layer, cached };
+        let layer = |layer: String, bytes: Option<u64>| Layer { layer, cached: bytes.is_some(), bytes };
         let mut layers = vec![
-            layer("disk tools".to_owned(), held.tools),
-            layer(format!("base {}", subject.base), held.base.is_some()),
+            Layer { layer: "disk tools".to_owned(), cached: held.tools, bytes: None },
+            layer(format!("base {}", subject.base), held.base),
         ];
-        layers.extend(
-            held.frontends.iter().map(|(name, cached)| layer(format!("frontend of {name}"), *cached)),
-        );
-        layers.extend(held.venvs.iter().map(|(name, cached)| layer(format!("venv of {name}"), *cached)));
+        layers
+            .extend(held.frontends.iter().map(|(name, bytes)| layer(format!("frontend of {name}"), *bytes)));
+        layers.extend(held.venvs.iter().map(|(name, bytes)| layer(format!("venv of {name}"), *bytes)));
         layers.push(layer("image".to_owned(), held.image));
         Self {
             name: subject.name,
             digest: subject.digest,
-            baked: held.image,
+            baked: held.image.is_some(),
             layers,
-            steps: if held.image { vec![] } else { STEPS.to_vec() },
+            steps: if held.image.is_some() { vec![] } else { STEPS.to_vec() },
             disk_gib: subject.disk_gib,
             packages: subject.packages,
+            before: held.before.as_ref().map(|before| Before::new(before, &subject.inputs)),
             inputs: subject.inputs,
+        }
+    }
+}
+
+impl Before {
+    fn new(receipt: &Receipt, inputs: &[Part]) -> Self {
+        let changed = inputs.iter().filter(|part| !receipt.inputs.contains(part));
+        Self {
+            digest: receipt.digest.clone(),
+            seconds: receipt.seconds,
+            blocks_nonzero: receipt.disk.report.blocks_nonzero,
+            changed: changed.map(|part| part.part.clone()).collect(),
         }
     }
 }
@@ -113,14 +145,25 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "image     {}, a disk of {} GiB", self.name, self.disk_gib)?;
         writeln!(f, "digest    {}", self.digest.as_deref().unwrap_or("known once the base layer is built"))?;
-        writeln!(f, "packages  {}", self.packages.join(" "))?;
+        if !self.packages.is_empty() {
+            writeln!(f, "packages  {}, over the base's own", self.packages.join(" "))?;
+        }
         writeln!(f, "layers")?;
-        for Layer { layer, cached } in &self.layers {
-            writeln!(f, "  {layer:<24} {}", if *cached { "cached" } else { "to build" })?;
+        for Layer { layer, cached, bytes } in &self.layers {
+            let size = bytes.map(|bytes| format!("{:>9.1} MiB", mib(bytes))).unwrap_or_default();
+            let line = format!("  {layer:<24} {:<8}{size}", if *cached { "cached" } else { "to build" });
+            writeln!(f, "{}", line.trim_end())?;
         }
         writeln!(f, "inputs")?;
         for Part { part, sha256 } in &self.inputs {
-            writeln!(f, "  {part:<24} {}", &sha256[..12])?;
+            let changed = self.before.as_ref().is_some_and(|before| before.changed.contains(part));
+            let mark = if changed { "  changed" } else { "" };
+            writeln!(f, "  {part:<24} {}{mark}", short(sha256))?;
+        }
+        if let Some(before) = &self.before {
+            let Before { digest, seconds, blocks_nonzero, .. } = before;
+            let digest = short(digest);
+            writeln!(f, "latest    {digest}, baked in {seconds:.1} s, {blocks_nonzero} blocks hold data")?;
         }
         if self.baked {
             write!(f, "steps     none: the image is there")
@@ -128,6 +171,11 @@ impl fmt::Display for Plan {
             write!(f, "steps     {}", self.steps.join(" → "))
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for display; exact up to 8 PiB")]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 #[cfg(test)]
@@ -139,28 +187,28 @@ mod tests {
             name: "shop".into(),
             base: "debian-12".into(),
             disk_gib: 2,
-            packages: vec!["nginx-light".into(), "python3".into()],
+            packages: vec!["jq".into(), "ripgrep".into()],
             inputs: vec![Part { part: "agent".into(), sha256: "0123456789abcdef".into() }],
             digest: digest.map(Into::into),
         }
     }
 
     #[test]
-    fn a_first_bake_builds_everything_and_knows_no_digest() {
+    fn a_first_bake_builds_what_is_not_cached_and_knows_no_digest() {
         let held = Held {
-            frontends: vec![("shop".into(), false)],
-            venvs: vec![("shop".into(), false)],
+            frontends: vec![("shop".into(), None)],
+            venvs: vec![("shop".into(), Some(5 << 20))],
             ..Held::default()
         };
         let expected = "\
 image     shop, a disk of 2 GiB
 digest    known once the base layer is built
-packages  nginx-light python3
+packages  jq ripgrep, over the base's own
 layers
   disk tools               to build
   base debian-12           to build
   frontend of shop         to build
-  venv of shop             to build
+  venv of shop             cached        5.0 MiB
   image                    to build
 inputs
   agent                    0123456789ab
@@ -170,7 +218,7 @@ steps     tools → base → frontend → venv → overlay → provision → cle
 
     #[test]
     fn an_image_that_is_there_leaves_nothing_to_do() {
-        let held = Held { base: Some("b".into()), tools: true, image: true, ..Held::default() };
+        let held = Held { base: Some(1), tools: true, image: Some(1), ..Held::default() };
         let plan = Plan::new(subject(Some("d1")), &held);
         assert!(plan.steps.is_empty());
         assert!(plan.to_string().contains("digest    d1\n"), "{plan}");

@@ -1,7 +1,7 @@
 //! The app layer, applied to a root: the same code for an image under construction and for a live builder host.
 //!
 //! ```text
-//! packages → files (templates, agent, image.json) → users → releases → units → verified from inside
+//! files (templates, agent, image.json) → users → releases → units → verified from inside
 //! ```
 
 use std::fs;
@@ -33,6 +33,34 @@ pub struct Layer<'a> {
     pub digest: String,
 }
 
+/// The steps of [`onto`], in order.
+const STEPS: [&str; 4] = ["packages", "frontend", "venv", "provision"];
+
+/// Provisions a root that is no image of Kiln's making, or that of a live builder host.
+///
+/// # Errors
+/// Those of its steps; the root is then half provisioned, and the same command goes on with it.
+pub fn onto(
+    bench: &Bench,
+    root: &Path,
+    manifest: &Manifest,
+    inputs: &Inputs,
+) -> anyhow::Result<Vec<StepRecord>> {
+    let number = |name: &str| STEPS.iter().position(|step| *step == name).map_or(0, |index| index + 1);
+    let step = |name| bench.report.step(number(name), STEPS.len(), name);
+    let progress = step("packages");
+    let installed = packages::ensure(bench, root, manifest, &progress)?;
+    let outcome = if installed.is_empty() { Outcome::Cached } else { Outcome::Built };
+    let mut steps = vec![progress.done(outcome, installed.join(", "))];
+    let (built, parts) = build_parts(bench, manifest, inputs, root, number, STEPS.len())?;
+    steps.extend(parts);
+    let progress = step("provision");
+    let layer = Layer { manifest, inputs, built, digest: inputs.app.clone() };
+    let detail = apply(bench, root, &layer, &progress)?;
+    steps.push(progress.done(Outcome::Built, detail));
+    Ok(steps)
+}
+
 /// Names that a step of [`build_parts`] has in progress and receipt.
 pub const PARTS: [&str; 2] = ["frontend", "venv"];
 
@@ -45,19 +73,18 @@ pub fn build_parts(
     manifest: &Manifest,
     inputs: &Inputs,
     python: &Path,
-    mut step: impl FnMut(&'static str) -> usize,
+    number: impl Fn(&str) -> usize,
     of: usize,
 ) -> anyhow::Result<(Vec<Built>, Vec<StepRecord>)> {
     let mut built = vec![Built::default(); manifest.services.len()];
     let mut records = Vec::new();
     for part in PARTS {
-        let progress = bench.report.step(step(part), of, part);
+        let progress = bench.report.step(number(part), of, part);
         let mut outcomes = Vec::new();
         for ((service, inputs_of), built) in manifest.services.iter().zip(&inputs.services).zip(&mut built) {
-            progress.message(&format!("{part} of {}", service.name));
             let result = match part {
-                "frontend" => web(bench, manifest, inputs, service, inputs_of.frontend.as_ref())?,
-                _ => python_side(bench, manifest, python, service, inputs_of.backend.as_ref())?,
+                "frontend" => web(bench, manifest, inputs, service, inputs_of.frontend.as_ref(), &progress)?,
+                _ => python_side(bench, manifest, python, service, inputs_of.backend.as_ref(), &progress)?,
             };
             if let Some((path, outcome)) = result {
                 outcomes.push((service.name.as_str(), outcome));
@@ -87,10 +114,11 @@ fn web(
     inputs: &Inputs,
     service: &Service,
     found: Option<&(Vec<crate::sources::Source>, String)>,
+    progress: &Step<'_>,
 ) -> PartResult {
     match (&service.frontend, &inputs.node, found) {
-        (Some(frontend), Some(node), Some((sources, key))) => {
-            frontend::build(bench, &manifest.dir, service, frontend, sources, node, key).map(Some)
+        (Some(frontend), Some(node), Some(found)) => {
+            frontend::build(bench, &manifest.dir, service, frontend, found, node, progress).map(Some)
         }
         _ => Ok(None),
     }
@@ -102,10 +130,11 @@ fn python_side(
     python: &Path,
     service: &Service,
     found: Option<&(Vec<crate::sources::Source>, String)>,
+    progress: &Step<'_>,
 ) -> PartResult {
     match (&service.backend, found) {
         (Some(backend), Some((_, lock_hash))) => {
-            venv::build(bench, python, &manifest.dir, service, backend, lock_hash).map(Some)
+            venv::build(bench, python, &manifest.dir, service, backend, lock_hash, progress).map(Some)
         }
         _ => Ok(None),
     }
@@ -117,8 +146,6 @@ fn python_side(
 /// A package, a file, a unit or the app is not right; the root is then half provisioned.
 pub fn apply(bench: &Bench, root: &Path, layer: &Layer<'_>, progress: &Step<'_>) -> anyhow::Result<String> {
     let Layer { manifest, inputs, .. } = layer;
-    progress.message("packages");
-    let installed = packages::ensure(bench, root, manifest)?;
     progress.message("files and users");
     write_files(root, inputs)?;
     write_image_json(root, layer)?;
@@ -132,19 +159,12 @@ pub fn apply(bench: &Bench, root: &Path, layer: &Layer<'_>, progress: &Step<'_>)
     units::enable(bench, root, &units)?;
     progress.message("verifying from inside");
     verify::all(bench, root, manifest, &units)?;
-    let packages = if installed > 0 { format!(", {installed} packages installed") } else { String::new() };
-    Ok(format!("{} files, {} units{packages}", inputs.files.len(), units.len()))
+    Ok(format!("{} files, {} units", inputs.files.len(), units.len()))
 }
 
 fn write_files(root: &Path, inputs: &Inputs) -> anyhow::Result<()> {
     for file in &inputs.files {
         put(root, &file.path, file.mode, &file.content)?;
-    }
-    // A directive of a module that is not there is an error to nginx.
-    let module = root.join("usr/lib/nginx/modules/ngx_http_brotli_static_module.so");
-    let brotli = root.join("etc/nginx/conf.d/brotli.conf");
-    if !module.exists() && brotli.exists() {
-        fs::remove_file(&brotli).with_context(|| format!("failed to remove {}", brotli.display()))?;
     }
     let agent =
         fs::read(&inputs.agent).with_context(|| format!("failed to read {}", inputs.agent.display()))?;

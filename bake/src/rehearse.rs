@@ -10,6 +10,7 @@ use kiln_stage::{Ground, LifeConfig, Observer, Rehearsal, StreamRoute};
 use serde::Deserialize;
 
 use crate::bench::Bench;
+use crate::interrupt::stat_field;
 use crate::manifest::Rehearse;
 use crate::report::Outcome;
 use crate::store::{Found, Store};
@@ -147,6 +148,9 @@ struct Scratch {
 /// Begins the name of every folder below; the process's id and start time follow.
 const NAME: &str = "kiln-rehearsal-";
 
+/// When a process started, in the kernel's ticks: tells it from a later one with the same id.
+const START: usize = 19;
+
 impl Scratch {
     /// Two folders of this process: the root beside the images, the stage's sockets under a short path.
     fn make(bench: &Bench, store: &Store) -> anyhow::Result<Self> {
@@ -155,8 +159,8 @@ impl Scratch {
         for parent in [&store.rehearsals(), &short] {
             remove_stale(parent);
         }
-        let id = std::process::id();
-        let name = format!("{NAME}{id}-{}", start_time(id).unwrap_or_default());
+        let id = nix::unistd::getpid().as_raw();
+        let name = format!("{NAME}{id}-{}", stat_field(id, START).unwrap_or_default());
         let folder = |path: PathBuf| {
             bench.interrupt.scratch(&path).with_context(|| format!("failed to create {}", path.display()))
         };
@@ -171,32 +175,41 @@ fn remove_stale(parent: &Path) {
         let Some((id, start)) = name.strip_prefix(NAME).and_then(|rest| rest.split_once('-')) else {
             continue;
         };
-        let alive = id.parse().ok().and_then(start_time).is_some_and(|now| now.to_string() == start);
+        let alive =
+            id.parse().ok().and_then(|id| stat_field(id, START)).is_some_and(|now| now.to_string() == start);
         if !alive {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// When a process started, in the kernel's ticks: tells it from a later one with the same id.
-fn start_time(id: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // Fields are counted after the program's name, which may hold anything but is in parentheses.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// The verdict, for people.
-pub fn table(rehearsal: &Rehearsal) -> String {
+/// The verdict, for people; with colours where a terminal shows it.
+pub fn table(rehearsal: &Rehearsal, color: bool) -> String {
+    let paint = |code: &str, text: &str| {
+        if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    };
     let mut lines = Vec::new();
     for promise in &rehearsal.promises {
-        lines.push(format!("{:<7} {}", if promise.kept { "kept" } else { "BROKEN" }, promise.promise));
-        lines.push(format!("        {}", promise.evidence));
+        let (mark, code) = match (promise.kept, promise.reached) {
+            (true, _) => ("kept", "32"),
+            (false, true) => ("BROKEN", "1;31"),
+            (false, false) => ("-", "2"),
+        };
+        lines.push(format!("{} {}", paint(code, &format!("{mark:<7}")), promise.promise));
+        // Broken ones stand out; those that the life did not reach have nothing to say.
+        if promise.reached {
+            lines.push(format!("        {}", paint(if promise.kept { "2" } else { "1" }, &promise.evidence)));
+        }
     }
     let load = &rehearsal.load;
-    let (sent, failed, p99) = (load.sent, load.failed, load.latency.p99);
+    let p99 = if load.by_instance > 0 {
+        format!("p99 {:.0} ms", load.latency.p99)
+    } else {
+        "none by the instance".to_owned()
+    };
     lines.push(format!(
-        "load    {sent} requests, {failed} failed, p99 {p99:.0} ms; {:.0} s in all",
-        rehearsal.seconds
+        "load    {} requests, {} failed, {p99}; {:.0} s in all",
+        load.sent, load.failed, rehearsal.seconds
     ));
     lines.join("\n")
 }

@@ -16,7 +16,7 @@ use crate::bench::Bench;
 use crate::inputs::ServiceInputs;
 use crate::manifest::{Manifest, Service};
 use crate::sandbox::Sandbox;
-use crate::{precompress, sources, venv};
+use crate::{sources, venv};
 
 /// What was built for a service, as folders of the host's cache.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +59,9 @@ pub fn install(
     if let Some(web) = &built.web {
         let target = release.join("web");
         sources::copy(web, &sources::everything(web)?, &target)?;
-        precompress::folder(&target)?;
+        if let Some(carried) = &inputs.carried {
+            carried.add_to(&target).context("failed to carry along assets of the release before")?;
+        }
     }
     open_to_all(&home)?;
     link(&format!("releases/{}", inputs.release), &home.join("current"))

@@ -120,7 +120,9 @@ impl Report {
         if self.mode == Mode::Json {
             self.event(&json!({ "event": "timeline", "at": at, "who": who, "text": text }));
         } else {
-            self.print(&format!("{at:>8.2}  {who:<6} {text}"));
+            let line = format!("{at:>8.2}  {who:<6}");
+            let line = if self.color { format!("\u{1b}[2m{line}\u{1b}[0m") } else { line };
+            self.print(&format!("{line} {text}"));
         }
     }
 
@@ -129,7 +131,7 @@ impl Report {
         let bar = (self.mode == Mode::Bars).then(|| {
             let bar = self.bars.add(ProgressBar::new_spinner());
             bar.set_style(step::spinner());
-            bar.set_prefix(format!("[{number:>2}/{of}] {name}"));
+            bar.set_prefix(step::label(number, of, name));
             // A step with no numbers of its own still shows that it lives, and for how long.
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
@@ -137,9 +139,6 @@ impl Report {
         let step = Step::begin(self, number, of, name, bar);
         self.log(&format!("[{number}/{of}] {name} …"));
         step.tell("started", "", None);
-        if self.mode == Mode::Lines {
-            self.print(&format!("[{number:>2}/{of}] {name} …"));
-        }
         step
     }
 

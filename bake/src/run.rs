@@ -1,6 +1,6 @@
 //! Performs a command: namespaces before threads, threads before signals, one answer at the end.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,18 +8,19 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use kiln_stage::Verdict;
+use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
-use crate::bench::{Bench, cache_path, need_root};
+use crate::bench::{Bench, cache_path};
 use crate::cli::{Agent, Cli, Command, Global};
 use crate::failure::{self, Failure};
 use crate::inputs::{self, Inputs};
 use crate::manifest::{Manifest, Rehearse};
 use crate::rehearse::Script;
-use crate::report::{Outcome, Report};
+use crate::report::Report;
 use crate::signals::{GRACE, interruptible, runtime, signalled};
 use crate::store::Store;
-use crate::{bake, init, outlook, provision, publish, rehearse};
+use crate::{bake, host, init, outlook, provision, publish, rehearse};
 
 /// What goes to stdout.
 struct Answer {
@@ -78,7 +79,7 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
         }
         Command::Bake(agent) => bake_image(bench, dir, &agent),
         Command::Provision { root, agent } => provision_root(bench, dir, &root, &agent),
-        Command::Rehearse { image, user_data } => play(bench, dir, image.as_deref(), user_data),
+        Command::Rehearse { image, user_data } => play(bench, global, image.as_deref(), user_data),
         Command::Publish { image, region } => send(bench, dir, image.as_deref(), region),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -126,38 +127,28 @@ fn load(dir: &Path, agent: &Agent) -> anyhow::Result<(Manifest, Inputs)> {
 
 fn bake_image(bench: &Arc<Bench>, dir: &Path, agent: &Agent) -> anyhow::Result<Answer> {
     let (manifest, inputs) = load(dir, agent)?;
-    own_mounts()?;
+    own_ground()?;
     let receipt = interruptible(bench, move |bench| bake::bake(bench, &manifest, &inputs))?;
     Answer::new(receipt.to_string(), &receipt)
 }
 
 fn provision_root(bench: &Arc<Bench>, dir: &Path, root: &Path, agent: &Agent) -> anyhow::Result<Answer> {
     let (manifest, inputs) = load(dir, agent)?;
-    need_root("provisioning a root")?;
-    let root = root.canonicalize().with_context(|| format!("failed to find the root {}", root.display()))?;
-    let text = format!("{} carries image '{}', services ready to start", root.display(), manifest.image.name);
-    own_mounts()?;
-    let steps = interruptible(bench, move |bench| {
-        let (built, mut steps) = provision::build_parts(
-            bench,
-            &manifest,
-            &inputs,
-            &root,
-            |part| if part == "frontend" { 1 } else { 2 },
-            3,
-        )?;
-        let step = bench.report.step(3, 3, "provision");
-        let layer =
-            provision::Layer { manifest: &manifest, inputs: &inputs, built, digest: inputs.app.clone() };
-        let detail = provision::apply(bench, &root, &layer, &step)?;
-        steps.push(step.done(Outcome::Built, detail));
-        Ok(steps)
+    host::need_root("provisioning a root")?;
+    host::need(&[host::SANDBOX])?;
+    let root = root.canonicalize().with_context(|| {
+        format!("failed to find the root '{}': name a folder with a Debian 12 root", root.display())
     })?;
+    let text = format!("{} carries image '{}', services ready to start", root.display(), manifest.image.name);
+    own_ground()?;
+    let steps = interruptible(bench, move |bench| provision::onto(bench, &root, &manifest, &inputs))?;
     Answer::new(text, &serde_json::json!({ "steps": steps }))
 }
 
-/// Only root can have them; what an ordinary user asks for either needs none or is refused later, with a reason.
-fn own_mounts() -> anyhow::Result<()> {
+/// Only root can have mounts of its own; what an ordinary user asks for either needs none or is refused later, with a
+/// reason. The caller's umask is no part of an image.
+fn own_ground() -> anyhow::Result<()> {
+    umask(Mode::from_bits_truncate(0o022));
     if nix::unistd::Uid::effective().is_root() {
         kiln_image::private_mounts()?;
     }
@@ -166,12 +157,14 @@ fn own_mounts() -> anyhow::Result<()> {
 
 fn play(
     bench: &Arc<Bench>,
-    dir: &Path,
+    global: &Global,
     image: Option<&str>,
     user_data: Option<std::path::PathBuf>,
 ) -> anyhow::Result<Answer> {
+    let dir = &global.dir;
     let store = Store::of(dir);
     let found = store.resolve(image)?;
+    host::need_root("a rehearsal")?;
     kiln_stage::missing::check().map_err(kiln_stage::Error::from)?;
     let ground = kiln_stage::enter().map_err(kiln_stage::Error::from)?;
     // An image can be rehearsed without its app at hand; its wishes are then not known.
@@ -192,12 +185,17 @@ fn play(
     let played = played?;
     let rehearsal = &played.rehearsal;
     let kept = rehearsal.verdict == Verdict::Kept;
+    if !rehearsal.journal_tail.is_empty() {
+        bench.report.say("the instance's journal, without routine (seconds of the play):");
+    }
     for line in &rehearsal.journal_tail {
         bench.report.say(line);
     }
+    let color = global.colored() && std::io::stdout().is_terminal();
     let verdict = if kept { "kept" } else { "broken" };
     let (json, html) = (&played.json, &played.html);
-    let text = format!("{}\nreport  {}\nverdict {verdict}", rehearse::table(rehearsal), html.display());
+    let text =
+        format!("{}\nreport  {}\nverdict {verdict}", rehearse::table(rehearsal, color), html.display());
     let mut answer = Answer::new(
         text,
         &serde_json::json!({

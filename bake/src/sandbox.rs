@@ -10,7 +10,8 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -18,13 +19,12 @@ use anyhow::Context as _;
 use kiln_image::ids::SOURCE_DATE_EPOCH;
 
 use crate::bench::Bench;
-use crate::failure::Failure;
 
 /// Enough for a stack trace of npm or Python with its cause.
 const TAIL: usize = 40;
 
 /// Protects a pipeline from a command that waits for a network that never answers.
-const BOUND: Duration = Duration::from_secs(20 * 60);
+const BOUND: Duration = Duration::from_mins(20);
 
 /// Of the caller's environment: how to reach a network, and how registries are to be used.
 const PASSED: [&str; 8] = [
@@ -199,8 +199,9 @@ impl Sandbox {
     /// Runs to the end; each line of output goes to the log.
     ///
     /// # Errors
-    /// [`CommandFailed`] with the last lines; [`Failure`] when bubblewrap is missing or the bake is interrupted.
+    /// [`CommandFailed`] with the last lines; `Failure::Interrupted`.
     pub fn run<S: AsRef<OsStr>>(&self, bench: &Bench, command: &[S]) -> anyhow::Result<Vec<String>> {
+        bench.interrupt.check()?;
         let shown = shown(command);
         bench.report.tool_line(&format!("$ {shown}"));
         let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
@@ -208,25 +209,23 @@ impl Sandbox {
         bubblewrap.args(&self.arguments).args(["--", "timeout", "-s", "KILL", &BOUND.as_secs().to_string()]);
         bubblewrap.args(command).stdin(Stdio::null()).env_clear();
         bubblewrap.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        // Out of reach of the terminal's own Ctrl-C: Kiln ends it in order.
+        bubblewrap.process_group(0);
         bubblewrap.stdout(writer.try_clone().context("failed to share a pipe")?).stderr(writer);
-        let mut child = bubblewrap.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failure::missing_tool("bwrap", "bubblewrap").into(),
-            _ => anyhow::Error::new(error).context("failed to start bwrap"),
-        })?;
+        let mut child = bubblewrap.spawn().context("failed to start bwrap")?;
         // While this side still held the pipe's writing end, reading would never end.
         drop(bubblewrap);
-        let (lines, status) = bench.interrupt.during(child.id(), || {
-            let mut lines = VecDeque::with_capacity(TAIL);
-            for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                bench.report.tool_line(&line);
-                if lines.len() == TAIL {
-                    lines.pop_front();
-                }
-                lines.push_back(line);
+        let mut lines = VecDeque::with_capacity(TAIL);
+        for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            bench.report.tool_line(&line);
+            if lines.len() == TAIL {
+                lines.pop_front();
             }
-            (lines, child.wait())
-        })?;
+            lines.push_back(line);
+        }
+        let status = child.wait();
+        bench.interrupt.check()?;
         let status = status.with_context(|| format!("failed to wait for '{shown}'"))?;
         if status.success() {
             return Ok(lines.into());
@@ -242,13 +241,13 @@ impl Sandbox {
     }
 }
 
-/// A command as a person would type it; a script that is passed as an argument is left out.
+/// A command as a person would type it; a script that is passed as an argument is left out, a shell that runs one
+/// command is not named.
 fn shown<S: AsRef<OsStr>>(command: &[S]) -> String {
+    let command = match command {
+        [shell, flag, line] if shell.as_ref() == "sh" && flag.as_ref() == "-c" => std::slice::from_ref(line),
+        whole => whole,
+    };
     let words = command.iter().map(|word| word.as_ref().to_string_lossy());
     words.map(|word| if word.contains('\n') { "…".into() } else { word }).collect::<Vec<_>>().join(" ")
-}
-
-/// Finds a program on the caller's `PATH`.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
 }

@@ -7,6 +7,9 @@ use anyhow::Context as _;
 use kiln_image::ids::SOURCE_DATE_EPOCH;
 use serde_json::json;
 
+/// The image itself, which contains every package.
+const IMAGE: &str = "SPDXRef-Image";
+
 /// One installed package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Package {
@@ -75,6 +78,7 @@ pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> an
             "SPDXID": id(index),
             "name": package.name,
             "versionInfo": package.version,
+            "supplier": if package.purl.starts_with("pkg:deb/") { "Organization: Debian" } else { "NOASSERTION" },
             "downloadLocation": "NOASSERTION",
             "filesAnalyzed": false,
             "externalRefs": [{
@@ -82,11 +86,17 @@ pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> an
             }],
         })
     });
-    let described = (0..packages.len()).map(|index| {
-        json!({
-            "spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": id(index),
-        })
+    let whole = json!({
+        "SPDXID": IMAGE,
+        "name": image,
+        "versionInfo": digest,
+        "supplier": "NOASSERTION",
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": false,
+        "primaryPackagePurpose": "OPERATING-SYSTEM",
     });
+    let relation = |from: &str, kind: &str, to: &str| json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to });
+    let contained = (0..packages.len()).map(|index| relation(IMAGE, "CONTAINS", &id(index)));
     let document = json!({
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -97,8 +107,9 @@ pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> an
             "created": created.unwrap_or_default().to_string(),
             "creators": [format!("Tool: kiln-{}", env!("CARGO_PKG_VERSION"))],
         },
-        "packages": listed.collect::<Vec<_>>(),
-        "relationships": described.collect::<Vec<_>>(),
+        "packages": std::iter::once(whole).chain(listed).collect::<Vec<_>>(),
+        "relationships":
+            std::iter::once(relation("SPDXRef-DOCUMENT", "DESCRIBES", IMAGE)).chain(contained).collect::<Vec<_>>(),
     });
     let text = serde_json::to_vec_pretty(&document).context("failed to write the software list")?;
     fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))

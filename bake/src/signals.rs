@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM end a command in order: children are killed, scratch folders go, exit code 130.
+//! SIGINT and SIGTERM end a command in order: what it started is killed, scratch folders go, exit code 130.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bench::Bench;
 use crate::failure::Failure;
+use crate::interrupt::kill_children;
 
 /// After a signal a step's child is killed at once; a step that still does not return is left behind after this.
 pub const GRACE: Duration = Duration::from_secs(10);
+
+/// A step that was about to start a program when the signal came has started it by the next time.
+const KILL_EVERY: Duration = Duration::from_millis(100);
 
 /// Threads for the network, and for work that blocks. To be made after this process has its namespaces.
 ///
@@ -50,8 +54,18 @@ pub fn interruptible<T: Send + 'static>(
             done = &mut task => done.context("the working thread is gone")?,
             () = signalled() => {
                 bench.interrupt.raise();
+                let mut tick = tokio::time::interval(KILL_EVERY);
+                let killed = async {
+                    loop {
+                        tokio::select! {
+                            biased;
+                            done = &mut task => break done,
+                            _ = tick.tick() => kill_children(),
+                        }
+                    }
+                };
                 // Its folders go with it; the sweep below is for a thread that hangs.
-                let done = tokio::time::timeout(GRACE, task).await;
+                let done = tokio::time::timeout(GRACE, killed).await;
                 bench.interrupt.sweep();
                 match done {
                     Ok(Ok(Ok(result))) => Ok(result),

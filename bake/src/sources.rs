@@ -128,7 +128,7 @@ pub fn hash(root: &Path, sources: &[Source]) -> anyhow::Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-/// Copies `sources` to the new folder `to`, modes normalised.
+/// Copies `sources` to the new folder `to`, modes normalised, times kept.
 ///
 /// # Errors
 /// A file cannot be read or written.
@@ -143,6 +143,8 @@ pub fn copy(root: &Path, sources: &[Source], to: &Path) -> anyhow::Result<()> {
             match &source.kind {
                 Kind::File { executable } => {
                     fs::copy(&from, &to)?;
+                    let time = fs::metadata(&from)?.modified()?;
+                    fs::File::options().append(true).open(&to)?.set_modified(time)?;
                     let mode = if *executable { 0o755 } else { 0o644 };
                     fs::set_permissions(&to, fs::Permissions::from_mode(mode))
                 }

@@ -111,6 +111,11 @@ impl Store {
         found.into_iter().map(|(_, receipt)| receipt).collect()
     }
 
+    /// The image that was the latest before the one of `digest`.
+    pub fn before(&self, digest: &str) -> Option<Receipt> {
+        self.all().into_iter().rev().find(|receipt| receipt.digest != digest)
+    }
+
     /// Marks an image as the latest: baking what is there already makes it the one to rehearse.
     pub fn touch(&self, digest: &str) {
         let receipt = self.image_dir(digest).join("receipt.json");

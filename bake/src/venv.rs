@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use kiln_image::Progress as _;
 
 use crate::bench::Bench;
 use crate::manifest::{Backend, Image, Service};
-use crate::report::Outcome;
+use crate::report::{Outcome, Step};
 use crate::sandbox::Sandbox;
 use crate::{sources, uv};
 
@@ -21,11 +22,12 @@ pub fn place(service: &Service, lock_hash: &str) -> PathBuf {
     Path::new("/srv").join(&service.name).join("venvs").join(lock_hash)
 }
 
-/// Whether a venv of that lock file is in the cache, for whichever Python of the base.
-pub fn is_cached(cache: &Path, service: &Service, lock_hash: &str) -> bool {
+/// The venv of that lock file in the cache, for whichever Python of the base.
+pub fn cached(cache: &Path, service: &Service, lock_hash: &str) -> Option<PathBuf> {
     let start = format!("{}-{lock_hash}-py", service.name);
-    let entries = std::fs::read_dir(cache.join("venvs")).into_iter().flatten().flatten();
-    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(&start))
+    let entries = std::fs::read_dir(cache.join("venvs")).ok()?.flatten();
+    let mut found = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&start));
+    found.next().map(|entry| entry.path())
 }
 
 /// The venv as a folder of the host's cache. `root` has the python3 that will run it.
@@ -39,6 +41,7 @@ pub fn build(
     service: &Service,
     backend: &Backend,
     lock_hash: &str,
+    progress: &Step<'_>,
 ) -> anyhow::Result<(PathBuf, Outcome)> {
     let version = Sandbox::root_read_only(root)
         .run(bench, &["python3", "-c", "import platform; print(platform.python_version())"])
@@ -50,6 +53,7 @@ pub fn build(
     if target.is_dir() {
         return Ok((target.join(lock_hash), Outcome::Cached));
     }
+    progress.message(&format!("{}: installing {}", service.name, backend.lock().display()));
     let uv = uv::ensure(bench, root)?;
     let wheels = bench.cache_dir("uv-cache")?;
     let place = place(service, lock_hash);

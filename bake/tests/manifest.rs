@@ -24,7 +24,6 @@ kiln.toml:3:8: size '1.5GiB' is not a whole number of GiB from 1 to 64: write it
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_rule_names_the_place_the_value_and_the_way_out() {
     let service = |lines: &str| format!("{IMAGE}[[service]]\nname = \"shop\"\npath = \"/\"\n{lines}\n");
     let table: [(String, &str); 24] = [

@@ -20,7 +20,7 @@ use crate::progress::{Progress, Unit};
 use crate::tools::remove;
 use crate::{debian, host, lock, recipe, space};
 
-pub use crate::recipe::BaseSpec;
+pub use crate::recipe::{BaseSpec, RUNTIME};
 
 /// Another bake's base takes one to three minutes; past this its mirror is stuck.
 const WAIT: Duration = Duration::from_mins(20);

@@ -47,6 +47,27 @@ pub(crate) fn read(file: &mut File, size: u64, tick: &mut dyn FnMut(u64)) -> io:
     Ok(Reading { blocks_total: size / BLOCK, blocks_nonzero, sha256 })
 }
 
+/// Counts the blocks in which two files of `size` bytes (a multiple of [`BLOCK`]) differ.
+pub(crate) fn changed(old: &mut File, new: &mut File, size: u64) -> io::Result<u64> {
+    let (mut was, mut is) = (vec![0; ZEROS.len()], vec![0; ZEROS.len()]);
+    let mut changed = 0;
+    let mut data_from = [0; 2];
+    for start in (0..size).step_by(ZEROS.len()) {
+        for (from, file) in data_from.iter_mut().zip([&*old, &*new]) {
+            if *from < start {
+                *from = next_data(file, start, size)?;
+            }
+        }
+        if data_from.iter().all(|from| *from >= start + BLOCK) {
+            continue;
+        }
+        old.read_exact_at(&mut was, start)?;
+        new.read_exact_at(&mut is, start)?;
+        changed += u64::from(was != is);
+    }
+    Ok(changed)
+}
+
 /// Where data begins at or after `from`; `size` when there is none.
 fn next_data(file: &File, from: u64, size: u64) -> io::Result<u64> {
     let offset = i64::try_from(from).map_err(io::Error::other)?;
@@ -90,5 +111,19 @@ mod tests {
         let reading = read(&mut file, size, &mut |at| last = at).expect("a readable file");
         assert_eq!((reading.blocks_total, reading.blocks_nonzero, last), (8, 3, size));
         assert_eq!(reading.sha256, crate::hash::hex(&Sha256::digest(&plain)));
+    }
+
+    #[test]
+    fn blocks_that_differ_are_counted_whichever_side_has_the_hole() {
+        let size = 8 * BLOCK;
+        let [mut old, mut new] = [(); 2].map(|()| tempfile::tempfile().expect("a scratch file"));
+        for file in [&old, &new] {
+            file.set_len(size).expect("a sparse file");
+            write_sparse(file, b"same", 10).expect("a write");
+        }
+        write_sparse(&old, b"gone", 2 * BLOCK).expect("a write");
+        write_sparse(&new, b"came", 5 * BLOCK + 1).expect("a write");
+        new.write_all_at(&ZEROS[..4096], 7 * BLOCK).expect("a write");
+        assert_eq!(changed(&mut old, &mut new, size).expect("readable files"), 2);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -60,6 +61,8 @@ pub(crate) fn run(command: &mut Command, name: &str, mut line: impl FnMut(&str))
     let (reader, writer) = std::io::pipe().at("make a pipe for", Path::new(name))?;
     command.stdin(Stdio::null());
     command.stdout(writer.try_clone().at("make a pipe for", Path::new(name))?).stderr(writer);
+    // Out of reach of the terminal's own Ctrl-C: the caller ends it in order.
+    command.process_group(0);
     let mut child = command.spawn().at("start", Path::new(name))?;
     // Our copies of the writing end; while they are open the output never ends.
     command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -40,6 +40,9 @@ impl Overlay {
         for dir in [upper, work, merged] {
             fs::create_dir_all(dir).at("create", dir)?;
         }
+        // The root of the view has upper's mode, and that would be the caller's umask.
+        let mode = fs::metadata(lower).at("look at", lower)?.permissions();
+        fs::set_permissions(upper, mode).at("set the mode of", upper)?;
         let mut options = Vec::new();
         for (name, path) in [("lowerdir", lower), ("upperdir", upper), ("workdir", work)] {
             let path = path.canonicalize().at("find", path)?;

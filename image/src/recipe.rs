@@ -22,7 +22,7 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates/base");
 const FINISH: &str = include_str!("base_finish.sh");
 
 /// A machine that boots on EC2 and in a container, and what Flask and React apps need at run time.
-const PACKAGES: [&str; 21] = [
+const PACKAGES: [&str; 17] = [
     // The system.
     "systemd",
     "systemd-sysv",
@@ -30,7 +30,6 @@ const PACKAGES: [&str; 21] = [
     "dbus",
     "udev",
     "kmod",
-    "procps",
     "sudo",
     "zstd",
     // The machine: kernel, disk, network, clock, EC2's device names.
@@ -41,13 +40,14 @@ const PACKAGES: [&str; 21] = [
     "chrony",
     "amazon-ec2-utils",
     "openssh-server",
-    // The run time.
-    "ca-certificates",
+    // The run time, with RUNTIME.
     "curl",
-    "nginx-light",
-    "python3",
     "tzdata",
 ];
+
+/// Of the base's packages, those that an app layer cannot do without: a foreign root has to get them.
+pub const RUNTIME: [&str; 5] =
+    ["ca-certificates", "libnginx-mod-http-brotli-static", "nginx-light", "procps", "python3"];
 
 /// What the base root is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,8 @@ pub struct BaseSpec {
 impl BaseSpec {
     /// Debian 12 with `extra` packages.
     pub fn debian_12(extra: impl IntoIterator<Item = String>) -> Self {
-        let mut packages: Vec<String> = PACKAGES.map(str::to_owned).into_iter().chain(extra).collect();
+        let own = PACKAGES.iter().chain(&RUNTIME).map(|name| (*name).to_owned());
+        let mut packages: Vec<String> = own.chain(extra).collect();
         packages.sort_unstable();
         packages.dedup();
         Self {

@@ -145,7 +145,7 @@ fn headline(action: &str, parameters: &Value) -> Option<String> {
         }
         "PutMetricData" => {
             let datums = parameters.get("MetricData").and_then(Value::as_array).map_or(0, Vec::len);
-            format!("PutMetricData {}: {datums} datums", get("Namespace"))
+            format!("PutMetricData {}: {datums} datum(s)", get("Namespace"))
         }
         _ => return None,
     };

@@ -64,7 +64,12 @@ mod tests {
             started_at: "2026-01-01T00:00:00Z".to_owned(),
             seconds: 47.5,
             verdict: Verdict::Broken,
-            promises: vec![Promise { promise: "kept <i>".to_owned(), kept: true, evidence: "so".to_owned() }],
+            promises: vec![Promise {
+                promise: "kept <i>".to_owned(),
+                kept: true,
+                reached: true,
+                evidence: "so".to_owned(),
+            }],
             figures: BTreeMap::from([("boot_to_ready_s".to_owned(), 9.0)]),
             load: LoadSummary { failed: 1, failures: vec![failure], ..LoadSummary::default() },
             snapshots: vec![Snapshot {

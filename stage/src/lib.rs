@@ -38,6 +38,7 @@ pub mod load;
 mod instance;
 mod stage;
 pub mod life;
+mod journal;
 mod promises;
 pub mod rehearsal;
 pub mod html;

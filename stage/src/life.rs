@@ -17,7 +17,7 @@ pub struct LifeConfig {
     pub subject: String,
     /// The image's root, extracted, owned by root. The boot writes to it: give it a copy or an overlay.
     pub root: PathBuf,
-    /// An existing directory for the stage's own files: `console.log`, `journal.log`, `HAProxy`'s socket.
+    /// An existing directory for the stage's own files: `console.log`, `journal.json`, `HAProxy`'s socket.
     /// Its path must be short (a unix socket's path ends at 107 bytes).
     pub scratch: PathBuf,
     /// User data as EC2 would hand it out, at most 16 KiB; `None` is a launch without any (IMDS answers 404).

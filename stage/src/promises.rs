@@ -17,6 +17,10 @@ pub(crate) struct Facts {
     pub(crate) id: String,
     pub(crate) namespace: String,
     pub(crate) streams: bool,
+    /// The deregistration delay in seconds.
+    pub(crate) delay: f64,
+    /// What the agent gave as its reason when it was last asked before it served.
+    pub(crate) words: Option<String>,
     /// The beginning of the play, Unix time.
     pub(crate) epoch: f64,
     pub(crate) launched: f64,
@@ -39,6 +43,7 @@ impl Facts {
             id: id.to_owned(),
             namespace: config.namespace.clone(),
             streams: config.stream.is_some(),
+            delay: config.timing.deregistration_delay.as_secs_f64(),
             ..Self::default()
         }
     }
@@ -105,13 +110,16 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Promise> {
 
 const STREAM: &str = "the stream in flight at the notice finished whole";
 
+/// The evidence of a promise that was not played.
+const NOT_REACHED: &str = "the life did not come that far";
+
 fn promise(promise: &str, seen: Result<String, String>) -> Promise {
-    let kept = seen.is_ok();
-    Promise { promise: promise.to_owned(), kept, evidence: seen.unwrap_or_else(|broken| broken) }
+    let (kept, reached) = (seen.is_ok(), !seen.as_ref().is_err_and(|why| why == NOT_REACHED));
+    Promise { promise: promise.to_owned(), kept, reached, evidence: seen.unwrap_or_else(|broken| broken) }
 }
 
 fn reached<T>(fact: Option<T>) -> Result<T, String> {
-    fact.ok_or_else(|| "the life did not come that far".to_owned())
+    fact.ok_or_else(|| NOT_REACHED.to_owned())
 }
 
 fn came_into_service(facts: &Facts) -> Promise {
@@ -122,9 +130,22 @@ fn came_into_service(facts: &Facts) -> Promise {
             healthy - facts.launched
         )),
         (Some(_), None) => Err("InService, but the target never became healthy".to_owned()),
-        (None, _) => Err("it never was InService".to_owned()),
+        (None, _) => Err(never_in_service(facts)),
     };
     promise("the instance came into service and took traffic", seen)
+}
+
+/// Who ended the launch, and what the agent had to say before.
+fn never_in_service(facts: &Facts) -> String {
+    let answer = facts.completions(LAUNCH_HOOK).find(|call| call.succeeded());
+    let ended = match answer.and_then(|call| Some((call.parameter("LifecycleActionResult")?, call.at))) {
+        Some((result, at)) => format!("the agent answered the launch hook with {result} at {at:.1} s"),
+        None => "nobody answered the launch hook".to_owned(),
+    };
+    match &facts.words {
+        Some(words) => format!("never InService: {ended}: {words}"),
+        None => format!("never InService: {ended}, and the agent could not be asked why"),
+    }
 }
 
 fn deregistered_first(facts: &Facts) -> Promise {
@@ -158,7 +179,11 @@ fn stream_whole(facts: &Facts) -> Promise {
         let (started, end) =
             facts.stream.as_ref().ok_or("no stream of the instance was in flight at the notice")?;
         match &end.cut {
-            Some(cut) => Err(format!("{cut}, {:.1} s after the notice", end.at - notice)),
+            Some(cut) => Err(format!(
+                "{cut}, {:.1} s after the notice; the deregistration delay is {:.0} s, and what takes longer is cut",
+                end.at - notice,
+                facts.delay
+            )),
             None if end.at <= notice => {
                 Err(format!("it ended before the notice, after {:.1} s", end.at - started))
             }

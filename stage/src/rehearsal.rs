@@ -51,8 +51,10 @@ pub struct Event {
 pub struct Promise {
     /// What is promised, as a sentence.
     pub promise: String,
-    /// Whether it was kept.
+    /// Whether it was kept; one that the life did not come to was not.
     pub kept: bool,
+    /// Whether the life came that far: one that it did not reach is no cause of a broken verdict, but its consequence.
+    pub reached: bool,
     /// What was seen: numbers and times, or what went wrong.
     pub evidence: String,
 }
@@ -112,9 +114,9 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
-    /// The promises that were broken.
+    /// The promises that were broken, without those that the life did not come to.
     pub fn broken(&self) -> impl Iterator<Item = &Promise> {
-        self.promises.iter().filter(|promise| !promise.kept)
+        self.promises.iter().filter(|promise| !promise.kept && promise.reached)
     }
 
     /// Requests of one action, such as `CompleteLifecycleAction`.

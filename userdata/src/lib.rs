@@ -1,87 +1,109 @@
-//! The user-data contract between a launch template and an instance: what the bytes are, and whether they may go.
+//! The user-data contract between a launch template and an instance: what the bytes are, and what they ask for.
 //!
 //! ```text
-//!  bytes ──▶ limit ──▶ kind ──▶ Empty | Script   (anything else: an error that names the kind and where it was seen)
+//!            ┌──────────────────────── parse ────────────────────────┐
+//!  bytes ──▶ limit ──▶ kind ──▶ gzip, MIME ──▶ script, #kiln, #cloud-config ──▶ UserData
+//!    ▲                                                                  (or an error: part, place, way out)
+//!    └── smallest form that fits ◀── secrets ◀── compose ◀── parts
 //! ```
 //!
-//! Pure: nothing here reads a file or a socket, so the pipeline and the instance judge the same bytes alike.
+//! Pure: nothing here reads a file or a socket, so the pipeline and the instance judge the same bytes alike. What
+//! is not understood is an error, never passed over.
 
+mod limits;
+mod error;
 mod kind;
+mod gzip;
+mod transfer;
+mod mime;
+mod part;
 mod script;
+mod node;
+mod action;
+mod kiln;
+mod cloud_config;
+mod outline;
+mod secret;
+mod compose;
 
+pub use action::{Command, File, Owner};
+pub use cloud_config::CloudConfig;
+pub use compose::{Composed, Form, Refusal, Source, compose};
+pub use error::{Error, Label, Place, Reason};
+pub use kiln::{EnvValue, Every, Kiln, Run};
 pub use kind::Kind;
+pub use limits::{LIMIT, NESTING, PARTS, UNPACKED};
+pub use part::{Leaf, Part};
 pub use script::{Note, Script};
+pub use secret::{Finding, Rule};
 
-/// EC2's limit on user data, in bytes before base64 (EC2 user guide, "Run commands on your Linux instance at launch").
-pub const LIMIT: usize = 16 * 1024;
-
-/// What an instance does with its user data.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What an instance does with its user data; gzip and transfer encodings are unwrapped.
+#[derive(Debug, Clone, PartialEq)]
 pub enum UserData {
     /// Nothing: no bytes, or white space only.
     Empty,
     /// A `#!` script, run once per instance as root.
     Script(Script),
+    /// A `#kiln` document.
+    Kiln(Kiln),
+    /// A `#cloud-config` document.
+    CloudConfig(CloudConfig),
+    /// The parts of a MIME message, in order; each may hold parts again.
+    Multipart(Vec<Part>),
 }
 
-/// Why user data is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// More bytes than EC2 takes.
-    #[error(
-        "user data is {size} bytes, EC2 takes at most {LIMIT} before base64: fetch the rest from S3 in the script"
-    )]
-    TooLarge {
-        /// Size in bytes before base64.
-        size: usize,
-    },
-    /// A form that EC2 tooling knows and this version does not run.
-    #[error(
-        "user data is {kind} (seen at byte {offset}), which is not supported yet: pass a script that begins with '#!'"
-    )]
-    Unsupported {
-        /// The form recognised.
-        kind: Kind,
-        /// Byte offset of what gave it away.
-        offset: usize,
-    },
-    /// Bytes of no known form.
-    #[error(
-        "user data is of no known kind (byte {offset} is {found}): begin it with '#!' and an interpreter"
-    )]
-    Unknown {
-        /// Byte offset of the first byte that is not white space.
-        offset: usize,
-        /// That byte, printable.
-        found: String,
-    },
-    /// A `#!` line that names no absolute interpreter; the kernel would refuse it.
-    #[error(
-        "user data's first line (byte {offset}) names no interpreter by absolute path: write '#!/bin/bash'"
-    )]
-    NoInterpreter {
-        /// Byte offset of the `#!`.
-        offset: usize,
-    },
+impl UserData {
+    /// What is to be done, in order, each with the part that asks for it (none outside a multipart).
+    pub fn leaves(&self) -> Vec<(Option<&Label>, Leaf<'_>)> {
+        let mut leaves = Vec::new();
+        self.collect(None, &mut leaves);
+        leaves
+    }
+
+    fn collect<'a>(&'a self, label: Option<&'a Label>, leaves: &mut Vec<(Option<&'a Label>, Leaf<'a>)>) {
+        match self {
+            UserData::Empty => {}
+            UserData::Script(script) => leaves.push((label, Leaf::Script(script))),
+            UserData::Kiln(kiln) => leaves.push((label, Leaf::Kiln(kiln))),
+            UserData::CloudConfig(config) => leaves.push((label, Leaf::CloudConfig(config))),
+            UserData::Multipart(parts) => {
+                for part in parts {
+                    part.content.collect(Some(&part.label), leaves);
+                }
+            }
+        }
+    }
+
+    /// The one script that this is, however wrapped; none when it is empty. For who runs nothing else: any other
+    /// content is an error that names the first such part.
+    pub fn into_script(self) -> Result<Option<Script>, Error> {
+        let mut found = None;
+        for (label, leaf) in self.leaves() {
+            let what = match leaf {
+                Leaf::Script(script) if found.is_none() => {
+                    found = Some(script.clone());
+                    continue;
+                }
+                Leaf::Script(_) => "a second script",
+                Leaf::Kiln(_) => "a #kiln document",
+                Leaf::CloudConfig(_) => "a #cloud-config document",
+            };
+            return Err(Error::new(label, 0, Reason::NotRun(what)));
+        }
+        Ok(found)
+    }
 }
 
-/// Says what the bytes are and what would be run.
+/// Says what the bytes are and what they ask for.
 ///
-/// Fails when they are more than [`LIMIT`], of a kind that is not run, or of no kind at all.
+/// Fails when they are more than [`LIMIT`], when a part is of a kind that is not read, is broken, or holds a key
+/// that means nothing, and when unwrapping goes beyond [`UNPACKED`], [`PARTS`] or [`NESTING`].
 pub fn parse(raw: &[u8]) -> Result<UserData, Error> {
     if raw.len() > LIMIT {
-        return Err(Error::TooLarge { size: raw.len() });
+        return Err(Error::new(None, LIMIT, Reason::TooLarge { size: raw.len() }));
     }
-    let Some((kind, offset)) = kind::detect(raw) else {
-        return match kind::first_byte(raw) {
-            None => Ok(UserData::Empty),
-            Some((offset, byte)) => Err(Error::Unknown { offset, found: kind::printable(byte) }),
-        };
-    };
-    match kind {
-        Kind::Script => script::parse(raw, offset).map(UserData::Script),
-        kind => Err(Error::Unsupported { kind, offset }),
-    }
+    let mut budget = limits::Budget::new();
+    part::Reader { budget: &mut budget, label: None, depth: 0, declared: None }.read(raw)
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! A `#!` script: its interpreter, its bytes as they are to be run, and what had to be mended for that.
 
-use crate::{Error, kind};
+use crate::error::Reason;
+use crate::kind;
+use std::borrow::Cow;
 use std::fmt;
+
+/// What a script begins with.
+pub(crate) const MARK: &[u8] = b"#!";
 
 /// A script ready to be written to a file and executed.
 #[derive(Clone, PartialEq, Eq)]
@@ -11,19 +16,33 @@ pub struct Script {
     notes: Vec<Note>,
 }
 
-/// Something in the script that would have kept the kernel from running it, mended as cloud-init does.
+/// Something in the script that would have kept the kernel from running it, mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
     /// A UTF-8 byte order mark in front was dropped.
     ByteOrderMark,
+    /// White space in front was dropped.
+    LeadingSpace,
     /// Lines ended in CR LF; they end in LF in [`Script::body`].
     CarriageReturns,
+}
+
+impl Note {
+    /// A name for the journal and for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Note::ByteOrderMark => "byte-order-mark",
+            Note::LeadingSpace => "leading-space",
+            Note::CarriageReturns => "carriage-returns",
+        }
+    }
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Note::ByteOrderMark => "a byte order mark at byte 0 was dropped",
+            Note::LeadingSpace => "white space before '#!' was dropped",
             Note::CarriageReturns => "line ends CR LF were turned into LF",
         })
     }
@@ -57,22 +76,37 @@ impl fmt::Debug for Script {
     }
 }
 
-pub(crate) fn parse(raw: &[u8], offset: usize) -> Result<Script, Error> {
+/// Takes the script that [`kind::detect`] saw at `offset`.
+pub(crate) fn parse(raw: &[u8], offset: usize) -> Result<Script, Reason> {
     let mut notes = Vec::new();
-    if kind::byte_order_mark(raw) > 0 {
+    let mark = kind::byte_order_mark(raw);
+    if mark > 0 {
         notes.push(Note::ByteOrderMark);
     }
-    let text = &raw[offset..];
-    let line_end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
-    let first_line = &text[..line_end];
-    let body = if first_line.ends_with(b"\r") {
+    if offset > mark {
+        notes.push(Note::LeadingSpace);
+    }
+    let first_line = first_line(&raw[offset..]);
+    let body = with_line_feeds(&raw[offset..], 0);
+    if matches!(body, Cow::Owned(_)) {
         notes.push(Note::CarriageReturns);
-        without_carriage_returns(text)
+    }
+    let interpreter = interpreter(&first_line[MARK.len()..]).ok_or(Reason::NoInterpreter)?;
+    Ok(Script { interpreter, body: body.into_owned(), notes })
+}
+
+/// The text with line ends of LF, if the line at `offset` ends in CR LF.
+pub(crate) fn with_line_feeds(text: &[u8], offset: usize) -> Cow<'_, [u8]> {
+    if first_line(&text[offset..]).ends_with(b"\r") {
+        Cow::Owned(without_carriage_returns(text))
     } else {
-        text.to_vec()
-    };
-    let interpreter = interpreter(&first_line[2..]).ok_or(Error::NoInterpreter { offset })?;
-    Ok(Script { interpreter, body, notes })
+        Cow::Borrowed(text)
+    }
+}
+
+fn first_line(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+    &text[..end]
 }
 
 fn interpreter(after_mark: &[u8]) -> Option<String> {

@@ -1,48 +1,6 @@
-//! The kinds, the limit and hostile bytes.
+//! What the table of cases does not show: the limit, the one-script view, secrecy of messages.
 
 use super::*;
-use proptest::prelude::*;
-
-#[test]
-fn each_kind_is_told_by_its_first_bytes() {
-    let unsupported = |kind, offset| Err(Error::Unsupported { kind, offset });
-    let cases: &[(&[u8], Result<UserData, Error>)] = &[
-        (b"", Ok(UserData::Empty)),
-        (b" \n\t\r\n", Ok(UserData::Empty)),
-        (b"\xef\xbb\xbf\n", Ok(UserData::Empty)),
-        (b"\x1f\x8b\x08\x00", unsupported(Kind::Gzip, 0)),
-        (b"#cloud-config\nruncmd: []\n", unsupported(Kind::CloudConfig, 0)),
-        (b"\n#cloud-config\r\nruncmd: []\n", unsupported(Kind::CloudConfig, 1)),
-        (b"#kiln\n[env]\n", unsupported(Kind::Kiln, 0)),
-        (b"\xef\xbb\xbf#kiln", unsupported(Kind::Kiln, 3)),
-        (b"Content-Type: multipart/mixed; boundary=x\n\n", unsupported(Kind::Mime, 0)),
-        (b"MIME-Version: 1.0\n", unsupported(Kind::Mime, 0)),
-        (b"#kilnery\n", Err(Error::Unknown { offset: 0, found: "'#'".into() })),
-        (b" #!/bin/sh\n", Err(Error::Unknown { offset: 1, found: "'#'".into() })),
-        (b"\0\0", Err(Error::Unknown { offset: 0, found: "0x00".into() })),
-        (b"#!bash\n", Err(Error::NoInterpreter { offset: 0 })),
-        (b"#!", Err(Error::NoInterpreter { offset: 0 })),
-    ];
-    for (raw, expected) in cases {
-        assert_eq!(&parse(raw), expected, "{:?}", String::from_utf8_lossy(raw));
-    }
-}
-
-#[test]
-fn a_script_is_run_as_it_was_written() {
-    let script = script(b"#!/bin/bash -e\necho hello\n");
-    assert_eq!(script.interpreter(), "/bin/bash");
-    assert_eq!(script.body(), b"#!/bin/bash -e\necho hello\n");
-    assert!(script.notes().is_empty());
-}
-
-#[test]
-fn a_script_saved_on_windows_runs_and_says_what_was_mended() {
-    let script = script(b"\xef\xbb\xbf#!/bin/sh\r\necho 'a\rb'\r\n");
-    assert_eq!(script.interpreter(), "/bin/sh");
-    assert_eq!(script.body(), b"#!/bin/sh\necho 'a\rb'\n");
-    assert_eq!(script.notes(), [Note::ByteOrderMark, Note::CarriageReturns]);
-}
 
 #[test]
 fn the_limit_is_ec2s() {
@@ -50,33 +8,77 @@ fn the_limit_is_ec2s() {
     raw.resize(LIMIT, b'#');
     assert!(parse(&raw).is_ok());
     raw.push(b'#');
-    assert_eq!(parse(&raw), Err(Error::TooLarge { size: LIMIT + 1 }));
+    let error = parse(&raw).expect_err("one byte too many");
+    assert_eq!(error.reason(), &Reason::TooLarge { size: LIMIT + 1 });
 }
 
 #[test]
-fn debug_output_holds_no_secret() {
-    let script = script(b"#!/bin/sh\nexport TOKEN=hunter2\n");
-    assert!(!format!("{script:?}").contains("hunter2"));
+fn one_script_is_found_however_it_is_wrapped() {
+    let script = b"#!/bin/sh\necho hello\n".to_vec();
+    let part = format!(
+        "Content-Type: text/x-shellscript\nMIME-Version: 1.0\n\n{}",
+        String::from_utf8_lossy(&script)
+    );
+    for raw in [script.clone(), gzip::pack(&script), part.into_bytes()] {
+        let found = parse(&raw).expect("valid").into_script().expect("one script").expect("not empty");
+        assert_eq!(found.body(), script);
+    }
+    assert_eq!(parse(b"\n").expect("valid").into_script(), Ok(None));
 }
 
-proptest! {
-    #[test]
-    fn any_bytes_get_an_answer(raw in proptest::collection::vec(any::<u8>(), 0..2048)) {
-        let _ = parse(&raw);
-    }
+#[test]
+fn what_is_not_run_is_named_with_its_part() {
+    let raw = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\n#!/bin/sh\n--b\n\n#kiln\n--b--\n";
+    let error = parse(raw).expect("valid").into_script().expect_err("a document");
+    assert_eq!(
+        error.to_string(),
+        "part 2, byte 0: a #kiln document is not supported yet: pass one script that begins with '#!'"
+    );
+}
 
-    #[test]
-    fn any_script_keeps_its_mark_and_interpreter(tail in proptest::collection::vec(any::<u8>(), 0..512)) {
-        let mut raw = b"#!/bin/sh\n".to_vec();
-        raw.extend(tail);
-        let script = script(&raw);
-        prop_assert_eq!(script.body(), &raw[..]);
+#[test]
+fn neither_debug_output_nor_messages_hold_what_may_be_secret() {
+    let texts: [&[u8]; 6] = [
+        b"#!/bin/sh\nexport TOKEN=hunter2\n",
+        b"#kiln\n[env]\nTOKEN = \"hunter2\"\n[[file]]\npath = \"/a\"\ncontent = \"hunter2\"\n",
+        b"#kiln\n[env]\nTOKEN = [\"hunter2\"]\n",
+        b"#kiln\n[env]\nTOKEN = \"hunter2\n",
+        b"#cloud-config\nwrite_files:\n  - path: /a\n    content: hunter2\n    append: hunter2\n",
+        b"#cloud-config\nruncmd: [[echo, hunter2]]\nhostname: 'hunter2\n",
+    ];
+    for raw in texts {
+        let shown = match parse(raw) {
+            Ok(data) => format!("{data:?}"),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 }
 
-fn script(raw: &[u8]) -> Script {
-    match parse(raw).expect("the sample is a script") {
-        UserData::Script(script) => script,
-        UserData::Empty => panic!("the sample is not empty"),
-    }
+#[test]
+fn commands_become_the_script_that_cloud_init_makes() {
+    let raw = b"#cloud-config\nruncmd:\n  - cd /srv\n  - [echo, \"it's\"]\n";
+    let UserData::CloudConfig(config) = parse(raw).expect("valid") else { panic!("a document") };
+    let script = CloudConfig::shell_script(&config.commands).expect("two commands");
+    assert_eq!(script, "#!/bin/sh\ncd /srv\n'echo' 'it'\\''s'\n");
+    assert_eq!(CloudConfig::shell_script(&config.boot_commands), None);
+}
+
+#[test]
+fn the_outline_names_what_would_be_done_and_no_value() {
+    let raw = include_bytes!("../tests/cases/kiln/input");
+    let outline = parse(raw).expect("valid").to_string();
+    let expected = "a #kiln document
+       env  LOG_LEVEL from a literal
+       env  WORKERS from a literal
+       env  DATABASE_URL from parameter /shop/prod/database-url
+       env  API_KEY from key key of secret arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop/api-AbCdEf
+       env  SESSION_KEY from secret shop/session
+      file  /etc/shop/feature.json 0640 root, 13 bytes written
+      file  /etc/shop/logo.bin 0644 root, 6 bytes written
+       run  migrate: /srv/shop/current/venv/bin/flask, once per instance, within 2m
+       run  warm: a line of 39 bytes by /bin/sh, on each boot
+     agent  drain, health
+";
+    assert_eq!(outline, expected);
 }

@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Span {
             D::Error::custom(format!("'{text}' is no duration ({error}): write \"30s\" or \"2m\""))
         })?;
         // A day bounds every wait there is; hooks themselves last 48 h at most.
-        if span.is_zero() || span > Duration::from_secs(86_400) {
+        if span.is_zero() || span > Duration::from_hours(24) {
             return Err(D::Error::custom(format!("'{text}' must be more than zero and at most one day")));
         }
         Ok(Self(span))

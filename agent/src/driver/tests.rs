@@ -77,9 +77,9 @@ struct Story {
 impl Story {
     fn start() -> Self {
         let policy = Policy {
-            bootstrap_deadline: Duration::from_secs(600),
-            ready_deadline: Duration::from_secs(60),
-            drain_max: Duration::from_secs(300),
+            bootstrap_deadline: Duration::from_mins(10),
+            ready_deadline: Duration::from_mins(1),
+            drain_max: Duration::from_mins(5),
             ..Policy::default()
         };
         let (events, heard) = mpsc::channel(8);

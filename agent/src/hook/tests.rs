@@ -1,49 +1,10 @@
 //! The real SDK against a small Auto Scaling on loopback.
 
 use super::*;
-use crate::aws::Aws;
-use crate::clock::Moment;
-use crate::fake::{Asked, Fake, metadata};
-use crate::imds::Imds;
-use crate::lifecycle::{Lifecycle, Policy};
+use crate::fake::{self, Asked, Fake, action, member, metadata, refusal, result};
+use crate::group::HookInfo;
+use crate::lifecycle::Phase;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-#[test]
-fn every_documented_state_has_a_standing() {
-    use Standing::{Before, Past, Wait};
-    let cases = [
-        ("Pending", Before, Before),
-        ("Pending:Wait", Wait, Before),
-        ("Pending:Proceed", Past, Before),
-        ("Warmed:Pending:Wait", Wait, Before),
-        ("Warmed:Pending:Proceed", Past, Before),
-        ("Warmed:Stopped", Past, Before),
-        ("InService", Past, Before),
-        ("Standby", Past, Before),
-        ("EnteringStandby", Past, Before),
-        ("Detaching", Past, Before),
-        ("Detached", Past, Past),
-        ("Terminating", Past, Before),
-        ("Terminating:Wait", Past, Wait),
-        ("Terminating:Proceed", Past, Past),
-        ("Terminating:Retained", Past, Past),
-        ("Terminated", Past, Past),
-        ("Warmed:Terminating:Wait", Past, Wait),
-        ("Warmed:Terminating:Proceed", Past, Past),
-        ("Warmed:Terminated", Past, Past),
-        ("ReplacingRootVolume:Wait", Past, Before),
-        ("RootVolumeReplaced", Past, Before),
-        ("SomethingNew", Before, Before),
-        ("", Before, Before),
-    ];
-    for (state, launch, terminate) in cases {
-        assert_eq!(
-            (standing(Hook::Launch, state), standing(Hook::Terminate, state)),
-            (launch, terminate),
-            "{state}"
-        );
-    }
-}
 
 #[tokio::test]
 async fn a_hook_is_completed_once_in_its_wait_state() {
@@ -98,6 +59,81 @@ async fn the_terminate_hook_is_awaited_in_its_order() {
     assert!(!gone.hooks.await_terminate().await);
 }
 
+#[tokio::test]
+async fn heartbeats_come_at_a_third_of_the_timeout_and_survive_a_throttle() {
+    let asg = Asg::start(&["Terminating:Wait"], &["only"], &[]).await;
+    asg.drains();
+    let beats = tokio::spawn({
+        let hooks = asg.hooks.clone();
+        async move { hooks.beat_for(&info(300)).await }
+    });
+    // The fake throttles every second one; that is not fatal.
+    let started = Instant::now();
+    asg.until_called(BEAT, 4).await;
+    let elapsed = started.elapsed();
+    assert!(elapsed >= Duration::from_millis(320) && elapsed < Duration::from_secs(3), "{elapsed:?}");
+    let call = &asg.calls(BEAT)[0];
+    for part in ["LifecycleHookName=only", "InstanceId=i-0abc", "AutoScalingGroupName=web"] {
+        assert!(call.contains(part), "{part} is missing in {call}");
+    }
+    asg.hooks.board.lock().phase = Phase::Drained;
+    beats.await.expect("heartbeats end with the drain");
+}
+
+#[tokio::test]
+async fn a_drain_that_hangs_is_not_kept_alive() {
+    let asg = Asg::start(&["Terminating:Wait"], &["only"], &[]).await;
+    asg.drains();
+    let beats = tokio::spawn({
+        let hooks = asg.hooks.clone();
+        async move { hooks.beat_for(&info(150)).await }
+    });
+    let withheld = || asg.hooks.board.snapshot().timeline.iter().any(|entry| entry.what.contains("withheld"));
+    while !withheld() {
+        tokio::task::yield_now().await;
+    }
+    let count = asg.calls(BEAT).len();
+    assert!(count <= 3, "{count} heartbeats in one timeout");
+    asg.hooks.board.lock().advanced = Some(Instant::now());
+    asg.until_called(BEAT, count + 1).await;
+    asg.hooks.board.lock().phase = Phase::Drained;
+    beats.await.expect("heartbeats end with the drain");
+}
+
+#[tokio::test]
+async fn heartbeats_end_at_the_global_timeout() {
+    let asg = Asg::start(&["Terminating:Wait"], &["only"], &[]).await;
+    asg.drains();
+    let limited = HookInfo { global_timeout: Duration::from_millis(50), ..info(30) };
+    asg.hooks.beat_for(&limited).await;
+    assert!((1..=10).contains(&asg.calls(BEAT).len()));
+}
+
+#[tokio::test]
+async fn both_actions_of_a_warm_pool_are_answered() {
+    let pool = Asg::start(&["Warmed:Pending", "Warmed:Pending:Wait"], &["only"], &[(200, "")]).await;
+    pool.bound_for("Warmed:Running");
+    assert_eq!(pool.complete(Hook::Launch, Verdict::Continue).await, Settled::Completed);
+    // The target is read from the metadata service before the state has followed it.
+    let service = Asg::start(&["Warmed:Running", "Pending", "Pending:Wait"], &["only"], &[(200, "")]).await;
+    service.bound_for("InService");
+    assert_eq!(service.complete(Hook::Launch, Verdict::Continue).await, Settled::Completed);
+    let back = Asg::start(&["InService", "Warmed:Pending:Wait"], &["only"], &[(200, "")]).await;
+    back.bound_for("Warmed:Stopped");
+    assert!(back.hooks.await_terminate().await);
+    assert_eq!(back.complete(Hook::Terminate, Verdict::Continue).await, Settled::Completed);
+}
+
+const BEAT: &str = "RecordLifecycleActionHeartbeat";
+
+fn info(heartbeat_ms: u64) -> HookInfo {
+    HookInfo {
+        name: "only".to_owned(),
+        heartbeat_timeout: Duration::from_millis(heartbeat_ms),
+        global_timeout: Duration::from_mins(1),
+    }
+}
+
 /// The answer of which there are five meanings.
 const NOT_ACTIVE: (u16, &str) = (
     400,
@@ -118,7 +154,7 @@ impl Asg {
         hooks: &'static [&'static str],
         completions: &'static [(u16, &'static str)],
     ) -> Self {
-        let (reads, completed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (reads, completed, beaten) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         let next = |counter: &AtomicUsize| counter.fetch_add(1, Ordering::Relaxed);
         let fake = Fake::start(move |asked: &Asked, _| match action(&asked.body) {
             "DescribeAutoScalingInstances" => (200, member(states[next(&reads).min(states.len() - 1)])),
@@ -127,13 +163,13 @@ impl Asg {
                 (200, _) => (200, result("CompleteLifecycleAction", "")),
                 (code, body) => (code, body.to_owned()),
             },
+            BEAT if next(&beaten) % 2 == 1 => (400, refusal("ThrottlingException")),
+            BEAT => (200, result(BEAT, "")),
             _ => metadata(asked, &[("meta-data/instance-id", "i-0abc")]),
         })
         .await;
-        let imds = Arc::new(Imds::new(&fake.url).expect("the fake has a valid address"));
-        let aws = Arc::new(Aws::with_config(imds.clone(), sdk(&fake.url)));
-        let board = Board::new(&Lifecycle::new(Policy::default(), Moment::default()));
-        let group = Arc::new(Group::new(aws, imds, Selector::Auto, board.clone()));
+        let board = fake::board();
+        let group = fake::group(&fake, &board);
         Self {
             fake,
             hooks: Hooks {
@@ -147,36 +183,25 @@ impl Asg {
         self.hooks.complete(hook, verdict).await
     }
 
+    fn drains(&self) {
+        let mut status = self.hooks.board.lock();
+        (status.phase, status.advanced) = (Phase::Draining, Some(Instant::now()));
+    }
+
+    fn bound_for(&self, target: &str) {
+        self.hooks.board.lock().target_state = Some(target.to_owned());
+    }
+
+    async fn until_called(&self, wanted: &str, times: usize) {
+        while self.calls(wanted).len() < times {
+            self.hooks.board.lock().advanced = Some(Instant::now());
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn calls(&self, wanted: &str) -> Vec<String> {
         self.fake.asked().into_iter().map(|asked| asked.body).filter(|body| action(body) == wanted).collect()
     }
-}
-
-fn sdk(url: &str) -> aws_config::SdkConfig {
-    use aws_config::{BehaviorVersion, Region};
-    use aws_sdk_autoscaling::config::{Credentials, SharedCredentialsProvider};
-    aws_config::SdkConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new("eu-central-1"))
-        .endpoint_url(url)
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "test")))
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .build()
-}
-
-fn action(body: &str) -> &str {
-    body.strip_prefix("Action=").and_then(|rest| rest.split('&').next()).unwrap_or_default()
-}
-
-fn result(action: &str, inner: &str) -> String {
-    format!("<{action}Response><{action}Result>{inner}</{action}Result></{action}Response>")
-}
-
-fn member(state: &str) -> String {
-    let fields = [("InstanceId", "i-0abc"), ("AutoScalingGroupName", "web"), ("LifecycleState", state)];
-    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("<{name}>{value}</{name}>")).collect();
-    let list = format!("<AutoScalingInstances><member>{}</member></AutoScalingInstances>", fields.concat());
-    result("DescribeAutoScalingInstances", &list)
 }
 
 fn listed(names: &[&str]) -> String {

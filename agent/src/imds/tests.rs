@@ -19,6 +19,15 @@ async fn an_item_is_read_with_one_token_for_all() {
 }
 
 #[tokio::test]
+async fn a_token_is_shown_to_nobody() {
+    let fake = Fake::start(|asked, _| metadata(asked, &[("meta-data/instance-id", "i-0abc")])).await;
+    let imds = client(&fake);
+    imds.get("instance-id").await.expect("it is there");
+    let shown = format!("{imds:?}");
+    assert!(shown.contains("Token(…)") && !shown.contains("a-token"), "{shown}");
+}
+
+#[tokio::test]
 async fn a_refused_token_is_replaced_once() {
     // Tokens t0, t2, …: by the number of the request that fetched them; only t2 is good.
     let fake = Fake::start(|asked, number| match asked.method.as_str() {

@@ -18,6 +18,10 @@ pub enum Phase {
     Draining,
     /// Nothing is in flight any more, or the deadline has passed.
     Drained,
+    /// Ready, and kept in the group's warm pool: running, to be stopped, or to be hibernated.
+    Warmed,
+    /// Ready, and taken out of service by an operator: standby, or detached from its group.
+    Standby,
 }
 
 impl Phase {
@@ -29,12 +33,47 @@ impl Phase {
             Phase::Serving => "serving",
             Phase::Draining => "draining",
             Phase::Drained => "drained",
+            Phase::Warmed => "warmed",
+            Phase::Standby => "standby",
         }
     }
 
     /// Whether a notice has been heeded.
     pub fn is_leaving(self) -> bool {
         matches!(self, Phase::Draining | Phase::Drained)
+    }
+}
+
+/// Where the group wants the instance, by its target lifecycle state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In service.
+    Service,
+    /// In the warm pool.
+    Pool,
+    /// On standby, or out of the group.
+    Standby,
+}
+
+impl Place {
+    /// Reads a target lifecycle state; `None` for those that say something else, and for unknown ones.
+    pub fn parse(target_state: &str) -> Option<Self> {
+        match target_state {
+            "InService" => Some(Self::Service),
+            "Warmed:Stopped" | "Warmed:Running" | "Warmed:Hibernated" => Some(Self::Pool),
+            "Standby" | "Detached" => Some(Self::Standby),
+            _ => None,
+        }
+    }
+
+    /// The phase of an instance that is ready there.
+    pub fn phase(self) -> Phase {
+        match self {
+            Self::Service => Phase::Serving,
+            Self::Pool => Phase::Warmed,
+            Self::Standby => Phase::Standby,
+        }
     }
 }
 
@@ -50,6 +89,8 @@ pub enum Event {
     Healthy,
     /// Some check fails, by `health.unready_after`.
     Unhealthy,
+    /// The group wants the instance somewhere, perhaps where it is.
+    Target(Place),
     /// Someone says "go".
     Notice {
         /// Who.
@@ -57,7 +98,7 @@ pub enum Event {
         /// When the instance is gone, where the notice says so.
         deadline: Option<Moment>,
     },
-    /// The instance's state is `Terminating:Wait`.
+    /// The instance's state is `Terminating:Wait`, or the one that stands for it on the way back to a warm pool.
     TerminateWaitSeen,
     /// A hook needs no more calls.
     HookSettled {
@@ -184,6 +225,8 @@ pub enum Settled {
 pub enum Notice {
     /// The Auto Scaling group: the target lifecycle state is `Terminated`.
     Group,
+    /// The Auto Scaling group: an instance in service goes back to the warm pool (its reuse policy).
+    Pool,
     /// EC2 is about to interrupt the spot instance.
     Spot,
     /// EC2 recommends rebalancing, and the configuration says to heed it.
@@ -197,6 +240,7 @@ impl Notice {
     pub fn name(self) -> &'static str {
         match self {
             Notice::Group => "group",
+            Notice::Pool => "warm pool",
             Notice::Spot => "spot",
             Notice::Rebalance => "rebalance",
             Notice::Shutdown => "shutdown",
@@ -215,7 +259,7 @@ pub enum Failure {
 }
 
 /// What a failure does to the launch hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
     /// ABANDON, once: the group replaces the instance.
@@ -226,7 +270,7 @@ pub enum OnFailure {
 }
 
 /// The bounds that decisions go by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Policy {
     /// From the agent's start to the end of bootstrap.
     pub bootstrap_deadline: Duration,

@@ -1,6 +1,7 @@
 //! One life at a time: the stories that the table has to tell.
 
 use super::*;
+use std::time::Duration;
 
 #[test]
 fn a_good_launch_serves_before_the_hook_is_asked() {
@@ -138,47 +139,47 @@ fn an_agent_stopped_and_started_on_a_running_machine_serves_again() {
     assert!(again.ready());
 }
 
-fn life() -> Lifecycle {
+pub(super) fn life() -> Lifecycle {
     Lifecycle::new(policy(), at(0))
 }
 
-fn serving() -> Lifecycle {
+pub(super) fn serving() -> Lifecycle {
     let mut life = life();
     life.handle(Event::Bootstrapped { ok: true }, at(5));
     life.handle(Event::Healthy, at(9));
     life
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
-        bootstrap_deadline: Duration::from_secs(600),
-        ready_deadline: Duration::from_secs(60),
+        bootstrap_deadline: Duration::from_mins(10),
+        ready_deadline: Duration::from_mins(1),
         on_failure: OnFailure::Abandon,
-        drain_max: Duration::from_secs(300),
+        drain_max: Duration::from_mins(5),
         margin: Duration::from_secs(5),
     }
 }
 
-fn at(seconds: u64) -> Moment {
+pub(super) fn at(seconds: u64) -> Moment {
     Moment::from_millis(seconds * 1000)
 }
 
-fn group() -> Event {
+pub(super) fn group() -> Event {
     Event::Notice { notice: Notice::Group, deadline: None }
 }
 
-fn shutdown() -> Event {
+pub(super) fn shutdown() -> Event {
     Event::Notice { notice: Notice::Shutdown, deadline: None }
 }
 
-fn settled(hook: Hook, settled: Settled) -> Event {
+pub(super) fn settled(hook: Hook, settled: Settled) -> Event {
     Event::HookSettled { hook, settled }
 }
 
-fn continue_launch() -> Effect {
+pub(super) fn continue_launch() -> Effect {
     Effect::CompleteHook(Hook::Launch, Verdict::Continue)
 }
 
-fn abandon_launch() -> Effect {
+pub(super) fn abandon_launch() -> Effect {
     Effect::CompleteHook(Hook::Launch, Verdict::Abandon)
 }

@@ -7,6 +7,11 @@ const SECONDS: u64 = 10;
 /// One hour of slots; with two datums each they fit one call (`PutMetricData` takes 1,000).
 const CAPACITY: usize = 360;
 
+/// `PutMetricData` takes timestamps of up to two weeks back; a minute's room for the call itself.
+const OLDEST: u64 = 14 * 86_400 - 60;
+/// And of up to two hours ahead.
+const NEWEST: u64 = 2 * 3600 - 60;
+
 /// One datum's worth.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Slot {
@@ -63,9 +68,15 @@ impl Buffer {
         }
     }
 
-    /// Takes all out for a call.
-    pub(super) fn take(&mut self) -> Vec<Slot> {
-        self.waiting.drain(..).collect()
+    /// Takes all out for a call at `now`, but those that `CloudWatch` would refuse, and their whole call with them: the
+    /// clock was wrong when they were taken, or is wrong now.
+    pub(super) fn take(&mut self, now: u64) -> Vec<Slot> {
+        let taken: Vec<Slot> = self.waiting.drain(..).collect();
+        let (fit, unfit): (Vec<Slot>, Vec<Slot>) = taken.into_iter().partition(|slot| {
+            now.saturating_sub(slot.unix) < OLDEST && slot.unix.saturating_sub(now) < NEWEST
+        });
+        self.dropped += unfit.len() as u64;
+        fit
     }
 
     /// Counts a call's result and puts what was not sent back in front.
@@ -114,15 +125,31 @@ mod tests {
     }
 
     #[test]
+    fn slots_of_a_wrong_clock_are_left_out() {
+        const NOW: u64 = 1_800_000_000;
+        let slot = |unix| Slot { unix, mean: 1.0, serving: true };
+        let mut buffer = Buffer::default();
+        buffer.extend([
+            slot(0),
+            slot(NOW - 15 * 86_400),
+            slot(NOW - 600),
+            slot(NOW + 600),
+            slot(NOW + 86_400),
+        ]);
+        let times: Vec<u64> = buffer.take(NOW).iter().map(|slot| slot.unix).collect();
+        assert_eq!((times, buffer.counters()), (vec![NOW - 600, NOW + 600], (0, 0, 3)));
+    }
+
+    #[test]
     fn an_outage_costs_the_oldest_slots_and_keeps_their_order() {
         let slot = |unix| Slot { unix, mean: 1.0, serving: true };
         let mut buffer = Buffer::default();
         buffer.extend((0..CAPACITY as u64).map(slot));
-        let taken = buffer.take();
+        let taken = buffer.take(0);
         buffer.extend([slot(900), slot(901)]);
         buffer.settle(taken, 0, 0);
         assert_eq!(buffer.counters(), (CAPACITY, 0, 2));
-        let order: Vec<u64> = buffer.take().iter().map(|slot| slot.unix).collect();
+        let order: Vec<u64> = buffer.take(0).iter().map(|slot| slot.unix).collect();
         assert!(order.is_sorted() && order.first() == Some(&2) && order.last() == Some(&901));
     }
 }

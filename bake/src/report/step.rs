@@ -27,6 +27,7 @@ pub struct Step<'a> {
 #[derive(Debug, Default)]
 struct Latest {
     message: String,
+    /// When a line last said something of this step.
     told: Option<Instant>,
     finished: bool,
 }
@@ -61,7 +62,7 @@ impl Step<'_> {
     }
 
     fn finish(&self, text: &str) {
-        let line = format!("[{:>2}/{}] {:<10} {text}", self.number, self.of, self.name);
+        let line = format!("{} {text}", self.label());
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -69,6 +70,11 @@ impl Step<'_> {
         if self.report.mode != Mode::Json {
             self.report.print(&line);
         }
+    }
+
+    /// `[ 6/11] provision `, as wide for every step of one command.
+    fn label(&self) -> String {
+        label(self.number, self.of, self.name)
     }
 
     pub(super) fn tell(&self, state: &str, message: &str, position: Option<(u64, Option<u64>, Unit)>) {
@@ -106,20 +112,30 @@ impl Drop for Step<'_> {
 
 impl Progress for Step<'_> {
     fn message(&self, text: &str) {
-        text.clone_into(&mut self.latest().message);
+        let first = {
+            let mut latest = self.latest();
+            text.clone_into(&mut latest.message);
+            latest.told.replace(Instant::now()).is_none()
+        };
         self.report.log(text);
         self.tell("progress", text, None);
         if let Some(bar) = &self.bar {
+            bar.set_style(spinner());
             bar.set_message(text.to_owned());
+        } else if first && self.report.mode == Mode::Lines {
+            // A step that has nothing to say is over at once, and its one line is enough.
+            self.report.print(&format!("{} {text} …", self.label()));
         }
     }
 
     fn position(&self, position: u64, total: Option<u64>, unit: Unit) {
         if let Some(bar) = &self.bar {
-            if let Some(total) = total {
-                bar.set_length(total);
-                bar.set_style(if unit == Unit::Bytes { bytes_bar() } else { items_bar() });
-            }
+            bar.set_length(total.unwrap_or(0));
+            bar.set_style(match (unit, total) {
+                (_, None) => counter(),
+                (Unit::Bytes, Some(_)) => bytes_bar(),
+                (Unit::Items, Some(_)) => items_bar(),
+            });
             bar.set_position(position);
             return;
         }
@@ -137,7 +153,7 @@ impl Progress for Step<'_> {
                 if unit == Unit::Bytes { HumanBytes(number).to_string() } else { format!("{number}") }
             };
             let of = total.map_or(String::new(), |total| format!(" of {}", number(total)));
-            self.report.print(&format!("        {message}: {}{of}", number(position)));
+            self.report.print(&format!("{} {message}: {}{of}", self.label(), number(position)));
         }
     }
 
@@ -146,19 +162,28 @@ impl Progress for Step<'_> {
     }
 }
 
+pub(super) fn label(number: usize, of: usize, name: &str) -> String {
+    let width = of.to_string().len();
+    format!("[{number:>width$}/{of}] {name:<9}")
+}
+
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants, so the fallback is never seen; it is better than a panic in a bake.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 pub(super) fn spinner() -> ProgressStyle {
-    style("{prefix:<18} {spinner} {elapsed:>4} {msg}")
+    style("{prefix} {spinner} {elapsed:>4}  {wide_msg}")
+}
+
+fn counter() -> ProgressStyle {
+    style("{prefix} {spinner} {elapsed:>4}  {msg}: {pos}")
 }
 
 fn bytes_bar() -> ProgressStyle {
-    style("{prefix:<18} {bar:24} {bytes}/{total_bytes} {eta:>4} {msg}")
+    style("{prefix} {bar:20} {bytes:>10} of {total_bytes:<10} {eta:>4}  {wide_msg}")
 }
 
 fn items_bar() -> ProgressStyle {
-    style("{prefix:<18} {bar:24} {pos}/{len} {eta:>4} {msg}")
+    style("{prefix} {bar:20} {pos:>5} of {len:<5} {eta:>4}  {wide_msg}")
 }

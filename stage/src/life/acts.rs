@@ -21,6 +21,8 @@ use anyhow::Result;
 
 /// After a refusal, for a second ABANDON that must not come.
 const AFTER_ABANDON: Duration = Duration::from_secs(6);
+/// A launch that takes longer than this is looked at, and again after as long.
+const LOOK: Duration = Duration::from_secs(20);
 /// From registration to two passed probes, with much room for a slow machine.
 const HEALTHY: Duration = Duration::from_secs(30);
 /// Failures that get a line in the timeline; all are in the summary.
@@ -80,6 +82,7 @@ impl<'a> Play<'a> {
         self.instance = Some(Instance::launch(&self.id, address, &config.root, &config.scratch).await?);
         // The hook's own timeout comes first; this one is for a lifecycle that does not move at all.
         let patience = cloud.now() + config.timing.launch + Duration::from_secs(5);
+        let mut look = cloud.now() + LOOK;
         while cloud.now() < patience {
             let past =
                 |state: State| !matches!(state, State::Pending | State::PendingWait | State::PendingProceed);
@@ -96,6 +99,10 @@ impl<'a> Play<'a> {
                     cloud.tell(Who::Stage, "the instance went off while it booted");
                     return Ok(false);
                 }
+                None if cloud.now() >= look => {
+                    look += LOOK;
+                    self.snapshot("launching").await;
+                }
                 None => {}
             }
         }
@@ -111,6 +118,14 @@ impl<'a> Play<'a> {
         if let Some(mut instance) = self.instance.take() {
             instance.kill().await;
             self.stage.cloud.tell(Who::Stage, format!("{} killed: the life ends here", self.id));
+        }
+    }
+
+    /// Keeps what the agent gives as its reason, up to the moment when it leaves for it.
+    pub(super) fn heard(&mut self, words: Option<&str>) {
+        let leaving = |words: &str| words.starts_with("drain");
+        if let Some(words) = words.filter(|words| self.facts.words.is_none() || !leaving(words)) {
+            self.facts.words = Some(words.to_owned());
         }
     }
 
@@ -212,7 +227,11 @@ impl<'a> Play<'a> {
         let promises = judge(&self.facts);
         self.figures.extend(self.facts.figures());
         let kept = promises.iter().all(|promise| promise.kept);
-        cloud.tell(Who::Stage, if kept { "every promise was kept" } else { "a promise was broken" });
+        let verdict = match promises.iter().filter(|promise| !promise.kept && promise.reached).count() {
+            0 => "every promise was kept".to_owned(),
+            n => format!("{n} of {} promises broken", promises.len()),
+        };
+        cloud.tell(Who::Stage, verdict);
         network::strike().await;
         Rehearsal {
             scenario: "life".to_owned(),

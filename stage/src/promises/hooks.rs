@@ -16,14 +16,11 @@ pub(super) fn launch_completed_once(facts: &Facts) -> Promise {
 
 pub(super) fn ready_when_launched(facts: &Facts) -> Promise {
     let call = facts.completions(LAUNCH_HOOK).find(|call| result(call) == "CONTINUE");
-    let seen =
-        call.ok_or_else(|| "the launch hook was not continued".to_owned()).and_then(|call| {
-            match call.notes.get("healthz").and_then(Value::as_u64) {
-                Some(200) => Ok(format!("/healthz was 200 at {:.1} s", call.at)),
-                Some(status) => Err(format!("/healthz was {status} at {:.1} s", call.at)),
-                None => Err(format!("/healthz did not answer at {:.1} s", call.at)),
-            }
-        });
+    let seen = reached(call).and_then(|call| match call.notes.get("healthz").and_then(Value::as_u64) {
+        Some(200) => Ok(format!("/healthz was 200 at {:.1} s", call.at)),
+        Some(status) => Err(format!("/healthz was {status} at {:.1} s", call.at)),
+        None => Err(format!("/healthz did not answer at {:.1} s", call.at)),
+    });
     promise("the instance was ready when it completed the launch hook", seen)
 }
 
@@ -48,7 +45,7 @@ fn once(facts: &Facts, hook: &str, wait: &str) -> Result<String, String> {
         each.collect::<Vec<_>>().join(", ")
     };
     match calls.as_slice() {
-        [] => Err(format!("{hook} was never completed")),
+        [] => Err(format!("{hook} was never completed: its timeout decided")),
         [call] if call.succeeded() && result(call) == "CONTINUE" && call.state.as_deref() == Some(wait) => {
             Ok(told())
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Facts, promise};
+use super::{Facts, promise, reached};
 use crate::cloud::GROUP;
 use crate::rehearsal::Promise;
 use crate::stage::LAUNCH_HOOK;
@@ -31,6 +31,8 @@ fn datums(facts: &Facts, dimension: &str, value: &str) -> Vec<f64> {
     ours.filter_map(|datum| Some(datum.get("Timestamp")?.as_f64()? - facts.epoch)).collect()
 }
 
+const SERVING_ONLY: &str = "the group's CPU datums are only from while it served";
+
 pub(super) fn cpu_arrived(facts: &Facts) -> Promise {
     let (instance, group) =
         (datums(facts, "InstanceId", &facts.id).len(), datums(facts, "AutoScalingGroupName", GROUP).len());
@@ -38,18 +40,23 @@ pub(super) fn cpu_arrived(facts: &Facts) -> Promise {
         "namespace {}: {instance} CPUUtilization datums by InstanceId, {group} by AutoScalingGroupName",
         facts.namespace
     );
-    let seen = if instance > 0 && group > 0 { Ok(text) } else { Err(text) };
+    let arrived = instance > 0 && group > 0;
+    // The group's come only from an instance in service.
+    let seen = reached(facts.in_service).and(if arrived { Ok(text) } else { Err(text) });
     promise("CPU datums arrived, by instance and by group", seen)
 }
 
 pub(super) fn group_only_while_serving(facts: &Facts) -> Promise {
+    if facts.in_service.is_none() {
+        return promise(SERVING_ONLY, reached(None));
+    }
     let times = datums(facts, "AutoScalingGroupName", GROUP);
     let from = facts.completed(LAUNCH_HOOK).or(facts.in_service).unwrap_or(f64::INFINITY);
     let to = facts.notice.unwrap_or(f64::INFINITY);
     let outside = times.iter().filter(|at| **at < from - SLOT || **at > to + SLOT).count();
     let seen = match (times.iter().copied().reduce(f64::min), times.iter().copied().reduce(f64::max)) {
         (Some(first), Some(last)) if outside == 0 => Ok(format!(
-            "{} datums from {first:.0} s to {last:.0} s; it served from {from:.1} s to {to:.1} s",
+            "{} datums of ten seconds, stamped {first:.0} s to {last:.0} s; it served from {from:.1} s to {to:.1} s",
             times.len()
         )),
         (Some(_), _) => Err(format!(
@@ -58,5 +65,5 @@ pub(super) fn group_only_while_serving(facts: &Facts) -> Promise {
         )),
         (None, _) => Err("no datum by group arrived".to_owned()),
     };
-    promise("the group's CPU datums are only from while it served", seen)
+    promise(SERVING_ONLY, seen)
 }

@@ -79,8 +79,17 @@ fn a_launch_that_is_abandoned_breaks_all_that_comes_after() {
     set(&mut facts, 0, "LifecycleActionResult", "ABANDON");
     (facts.in_service, facts.healthy, facts.notice, facts.draining) = (None, None, None, None);
     (facts.stream, facts.power_off) = (None, None);
-    let broken = judge(&facts).iter().filter(|promise| !promise.kept).count();
-    assert_eq!(broken, judge(&facts).len() - 1, "only the users noticed nothing");
+    facts.words = Some("bootstrap failed: user data script exited with 3".to_owned());
+    let promises = judge(&facts);
+    let broken = promises.iter().filter(|promise| !promise.kept).count();
+    assert_eq!(broken, promises.len() - 1, "only the users noticed nothing");
+    let causes: Vec<_> = promises.iter().filter(|promise| !promise.kept && promise.reached).collect();
+    assert_eq!(causes.len(), 2, "the rest is their consequence: {causes:?}");
+    assert_eq!(
+        causes[0].evidence,
+        "never InService: the agent answered the launch hook with ABANDON at 10.0 s: \
+         bootstrap failed: user data script exited with 3"
+    );
     assert!(facts.figures().contains(&("abandons".to_owned(), 1.0)));
 }
 
@@ -108,6 +117,8 @@ fn life() -> Facts {
         id: ID.to_owned(),
         namespace: "Kiln".to_owned(),
         streams: true,
+        delay: 15.0,
+        words: None,
         epoch: 1000.0,
         launched: 1.0,
         in_service: Some(10.0),

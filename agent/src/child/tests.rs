@@ -1,0 +1,75 @@
+//! Commands that do not behave.
+
+use super::*;
+use tokio::time::Instant;
+
+#[tokio::test]
+async fn endings_are_told_apart() {
+    let cases = [("exit 0", End::Exited(0)), ("exit 7", End::Exited(7)), ("kill -9 $$", End::Killed(9))];
+    for (script, expected) in cases {
+        assert_eq!(sh(script, 30_000).await, expected, "{script}");
+    }
+    let missing = run(Command::new("/nonexistent"), "test", Duration::from_secs(1)).await;
+    assert_eq!(missing.map_err(|error| error.kind()), Err(std::io::ErrorKind::NotFound));
+}
+
+#[tokio::test]
+async fn a_group_whose_time_is_up_is_killed_whole() {
+    let folder = tempfile::tempdir().expect("a folder for process ids");
+    let pids = folder.path().join("pids");
+    // Two generations, one of which would rather not hear of TERM.
+    let script =
+        format!("(sleep 1000 & echo $! >> {0}; wait) & sleep 1000 & echo $! >> {0}; wait", pids.display());
+    assert_eq!(sh(&script, 300).await, End::TimedOut);
+    let written = std::fs::read_to_string(&pids).expect("the script wrote its children");
+    assert_eq!(written.lines().count(), 2);
+    for pid in written.lines() {
+        assert!(is_gone(pid), "{pid} still runs");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_keeps_the_output_open_does_not_hold_the_command() {
+    let folder = tempfile::tempdir().expect("a folder for a process id");
+    let pid = folder.path().join("pid");
+    let started = Instant::now();
+    let script = format!("setsid sleep 1000 & echo $! > {}; echo done", pid.display());
+    assert_eq!(sh(&script, 30_000).await, End::Exited(0));
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // What it left running it meant to leave running.
+    let pid = std::fs::read_to_string(&pid).expect("the script wrote it");
+    assert!(!is_gone(pid.trim()));
+    let pid = pid.trim().parse().expect("a process id");
+    nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+}
+
+#[tokio::test]
+async fn a_flood_of_output_ends_with_its_command() {
+    let started = Instant::now();
+    assert_eq!(sh("yes | head -c 50000000; yes >&2", 2000).await, End::TimedOut);
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn lines_are_cut_at_their_limit_and_not_joined() {
+    let long = "x".repeat(3 * LINE_LIMIT);
+    let text = format!("short\n{long}\n\nlast");
+    let mut reader = BufReader::new(text.as_bytes());
+    let (mut line, mut lengths) = (Vec::new(), Vec::new());
+    while read_line(&mut reader, &mut line).await.expect("memory does not fail") {
+        lengths.push(line.len());
+        line.clear();
+    }
+    assert_eq!(lengths, [5, LINE_LIMIT, 1, 4]);
+}
+
+async fn sh(script: &str, bound_ms: u64) -> End {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]);
+    run(command, "test", Duration::from_millis(bound_ms)).await.expect("there is a shell")
+}
+
+fn is_gone(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}

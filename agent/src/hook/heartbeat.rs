@@ -1,0 +1,89 @@
+//! Heartbeats: a terminate hook is kept alive at a third of its timeout, while the drain advances.
+
+use super::{Hooks, jittered};
+use crate::aws::Error;
+use crate::config::Selector;
+use crate::group::HookInfo;
+use crate::lifecycle::{Hook, Phase};
+use tokio::time::Instant;
+
+impl Hooks {
+    /// Records heartbeats while the drain lasts. Its deadline bounds them, and so does its progress: a drain in which
+    /// nothing has moved for a whole heartbeat timeout hangs, and the group need not wait for it.
+    pub async fn beat_while_draining(&self) {
+        let info = loop {
+            if self.board.lock().phase != Phase::Draining {
+                return;
+            }
+            match self.info().await {
+                Ok(Some(info)) => break info,
+                // No such hook any more: there is nothing to keep alive.
+                Ok(None) => return,
+                Err(error) => self.report(Hook::Terminate, &error),
+            }
+            tokio::time::sleep(jittered(self.poll)).await;
+        };
+        self.beat_for(&info).await;
+    }
+
+    pub(super) async fn beat_for(&self, info: &HookInfo) {
+        let until = Instant::now() + info.global_timeout;
+        let mut withheld = false;
+        while Instant::now() < until {
+            tokio::time::sleep(jittered(info.heartbeat_timeout / 3)).await;
+            let (phase, advanced) = {
+                let status = self.board.lock();
+                (status.phase, status.advanced)
+            };
+            if phase != Phase::Draining {
+                return;
+            }
+            if advanced.is_some_and(|at| at.elapsed() >= info.heartbeat_timeout) {
+                if !std::mem::replace(&mut withheld, true) {
+                    tracing::warn!(hook = "terminate", "heartbeat withheld, the drain does not advance");
+                    self.board.note("heartbeat withheld: the drain does not advance");
+                }
+                continue;
+            }
+            withheld = false;
+            match self.beat(info).await {
+                Ok(()) => {
+                    self.board.error(Hook::Terminate.name(), None);
+                    tracing::info!(hook = "terminate", "heartbeat recorded");
+                }
+                // Throttled or refused, the next one may be taken: two thirds of the timeout are left.
+                Err(error) => self.report(Hook::Terminate, &error),
+            }
+        }
+    }
+
+    async fn info(&self) -> Result<Option<HookInfo>, Error> {
+        let Some(group) = self.group.name().await? else {
+            return Ok(None);
+        };
+        let mut found = self.group.hooks(&group, Hook::Terminate).await?.into_iter();
+        Ok(match &self.terminate {
+            Selector::Named(name) => found.find(|info| info.name == *name),
+            // Of several, none is known to be ours.
+            Selector::Auto => found.next().filter(|_| found.next().is_none()),
+        })
+    }
+
+    async fn beat(&self, info: &HookInfo) -> Result<(), Error> {
+        let Some(group) = self.group.name().await? else {
+            return Ok(());
+        };
+        self.group
+            .aws()
+            .autoscaling()
+            .await?
+            .record_lifecycle_action_heartbeat()
+            .auto_scaling_group_name(group)
+            .lifecycle_hook_name(&info.name)
+            .instance_id(self.group.instance_id().await?)
+            .send()
+            .await
+            .map_err(|error| Error::new("RecordLifecycleActionHeartbeat", &error))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! Warm pools, standby, and what their target states do to a life.
+
+use super::tests::{at, continue_launch, group, life, serving, settled, shutdown};
+use super::*;
+
+#[test]
+fn target_states_are_told_apart_and_unknown_ones_say_nothing() {
+    let cases = [
+        ("InService", Some(Place::Service)),
+        ("Warmed:Stopped", Some(Place::Pool)),
+        ("Warmed:Running", Some(Place::Pool)),
+        ("Warmed:Hibernated", Some(Place::Pool)),
+        ("Standby", Some(Place::Standby)),
+        ("Detached", Some(Place::Standby)),
+        ("Terminated", None),
+        ("Warmed:Terminated", None),
+        ("SomethingNew", None),
+        ("", None),
+    ];
+    for (state, place) in cases {
+        assert_eq!(Place::parse(state), place, "{state}");
+    }
+}
+
+#[test]
+fn the_launch_hook_is_answered_once_for_the_pool_and_once_for_service() {
+    let mut life = warmed();
+    assert_eq!((life.phase(), life.ready()), (Phase::Warmed, false));
+    assert_eq!(life.handle(settled(Hook::Launch, Settled::Completed), at(10)), []);
+    assert_eq!(life.handle(target(Place::Pool), at(11)), []);
+    assert_eq!(life.handle(target(Place::Service), at(500)), [continue_launch()]);
+    assert!(life.ready());
+    assert_eq!(life.handle(settled(Hook::Launch, Settled::Completed), at(501)), []);
+    assert_eq!(life.handle(Event::Healthy, at(502)), []);
+}
+
+#[test]
+fn a_call_into_service_before_the_first_answer_was_taken_waits_for_it() {
+    let mut life = warmed();
+    assert_eq!(life.handle(target(Place::Service), at(10)), []);
+    assert!(life.ready());
+    assert_eq!(life.handle(settled(Hook::Launch, Settled::Completed), at(11)), [continue_launch()]);
+}
+
+#[test]
+fn an_unhealthy_warmed_instance_is_not_let_into_service() {
+    let mut life = warmed();
+    life.handle(settled(Hook::Launch, Settled::Completed), at(10));
+    life.handle(Event::Unhealthy, at(20));
+    assert_eq!(life.handle(target(Place::Service), at(100)), []);
+    assert_eq!(life.phase(), Phase::Warming);
+    assert_eq!(life.handle(Event::Tick, at(160)), [Effect::CompleteHook(Hook::Launch, Verdict::Abandon)]);
+}
+
+#[test]
+fn the_pool_stops_a_warmed_instance_at_once() {
+    let mut life = warmed();
+    life.handle(settled(Hook::Launch, Settled::Completed), at(10));
+    assert_eq!(life.handle(shutdown(), at(20)), [Effect::Exit]);
+}
+
+#[test]
+fn a_warmed_instance_can_be_terminated() {
+    let mut life = warmed();
+    let effects = life.handle(group(), at(20));
+    assert!(effects.contains(&Effect::WatchTerminate), "{effects:?}");
+}
+
+#[test]
+fn scale_in_with_reuse_drains_answers_the_hook_and_is_warm_again() {
+    let mut life = in_service();
+    let effects = life.handle(target(Place::Pool), at(100));
+    let expected = [Effect::StartDrain { deadline: at(400) }, Effect::FlushMetrics, Effect::WatchTerminate];
+    assert_eq!(effects, expected);
+    assert!(!life.ready());
+    life.handle(Event::DrainEnded, at(110));
+    let complete = Effect::CompleteHook(Hook::Terminate, Verdict::Continue);
+    assert_eq!(life.handle(Event::TerminateWaitSeen, at(120)), [complete]);
+    assert_eq!(life.handle(settled(Hook::Terminate, Settled::Completed), at(121)), []);
+    assert_eq!((life.phase(), life.notices()), (Phase::Warming, &[][..]));
+    assert_eq!(life.handle(Event::Healthy, at(122)), []);
+    assert_eq!(life.phase(), Phase::Warmed);
+    assert_eq!(life.handle(target(Place::Service), at(900)), [continue_launch()]);
+    assert!(life.ready());
+}
+
+#[test]
+fn terminated_on_the_way_to_the_pool_is_terminated() {
+    let mut life = in_service();
+    life.handle(target(Place::Pool), at(100));
+    life.handle(Event::TerminateWaitSeen, at(101));
+    life.handle(Event::DrainEnded, at(110));
+    assert_eq!(life.handle(group(), at(111)), []);
+    let effects = life.handle(settled(Hook::Terminate, Settled::NothingOwed), at(112));
+    assert_eq!((life.phase(), effects), (Phase::Drained, vec![Effect::WatchTerminate]));
+}
+
+#[test]
+fn a_target_read_late_is_no_scale_in() {
+    let mut life = serving();
+    assert_eq!(life.handle(target(Place::Pool), at(20)), []);
+    assert_eq!(life.phase(), Phase::Warmed);
+    life.handle(settled(Hook::Launch, Settled::Completed), at(21));
+    assert_eq!(life.handle(target(Place::Service), at(300)), [continue_launch()]);
+}
+
+#[test]
+fn standby_is_out_of_service_and_back_without_a_hook() {
+    let mut life = in_service();
+    assert_eq!(life.handle(target(Place::Standby), at(100)), []);
+    assert_eq!((life.phase(), life.ready()), (Phase::Standby, false));
+    assert_eq!(life.handle(target(Place::Service), at(9000)), []);
+    assert!(life.ready());
+}
+
+#[test]
+fn an_instance_on_standby_may_be_mended_for_as_long_as_it_takes() {
+    let mut life = in_service();
+    life.handle(target(Place::Standby), at(100));
+    life.handle(Event::Unhealthy, at(101));
+    assert_eq!(life.handle(Event::Tick, at(90_000)), []);
+    life.handle(target(Place::Service), at(90_001));
+    assert_eq!(life.handle(Event::Tick, at(99_000)), []);
+    life.handle(Event::Healthy, at(99_001));
+    assert!(life.ready(), "nothing was abandoned, so it may recover: {life:?}");
+}
+
+fn warmed() -> Lifecycle {
+    let mut life = life();
+    assert_eq!(life.handle(target(Place::Pool), at(0)), []);
+    life.handle(Event::Bootstrapped { ok: true }, at(5));
+    assert_eq!(life.handle(Event::Healthy, at(9)), [continue_launch()]);
+    life
+}
+
+fn in_service() -> Lifecycle {
+    let mut life = serving();
+    life.handle(settled(Hook::Launch, Settled::Completed), at(10));
+    life.handle(target(Place::Service), at(11));
+    life
+}
+
+fn target(place: Place) -> Event {
+    Event::Target(place)
+}

@@ -1,0 +1,133 @@
+//! What the metadata service says, and what becomes of it.
+
+use super::*;
+use crate::fake::{self, Fake, metadata};
+use proptest::prelude::*;
+
+#[test]
+fn an_interruption_is_read_with_its_time() {
+    let wall = humantime::parse_rfc3339("2026-01-01T00:00:00Z").expect("a valid time");
+    let now = Moment::from_millis(1000);
+    let cases = [
+        (r#"{"action":"terminate","time":"2026-01-01T00:01:30Z"}"#, Some(("terminate", 91_000))),
+        (r#"{"action":"stop","time":"2026-01-01T09:00:00Z"}"#, Some(("stop", 121_000))),
+        (r#"{"action":"hibernate","time":"2025-12-31T00:00:00Z"}"#, Some(("hibernate", 1000))),
+        (r#"{"action":"terminate","time":"soon"}"#, Some(("terminate", 1000))),
+        (r#"{"action":"noop","time":"2026-01-01T00:01:30Z"}"#, None),
+        ("<html>503</html>", None),
+        ("", None),
+    ];
+    for (text, expected) in cases {
+        let expected = expected.map(|(action, at)| (action.to_owned(), Moment::from_millis(at)));
+        assert_eq!(parse_interruption(text, wall, now), expected, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_spot_interruption_is_a_notice_with_its_time_and_said_once() {
+    let mut story = Story::start(Rebalance::Report, &[("spot/instance-action", SOON)]).await;
+    let Some(Event::Notice { notice: Notice::Spot, deadline: Some(deadline) }) = story.heard().await else {
+        panic!("a spot notice with a deadline");
+    };
+    let ahead = deadline.since(story.clock.now());
+    assert!(ahead <= Duration::from_mins(2), "EC2 announces two minutes ahead, not {ahead:?}");
+    let errors = story.board.snapshot().errors;
+    assert_eq!(errors.get("spot").map(String::as_str), Some("EC2 will terminate this spot instance"));
+}
+
+#[tokio::test]
+async fn a_rebalance_recommendation_is_reported_or_heeded() {
+    let item = [("events/recommendations/rebalance", r#"{"noticeTime":"2026-01-01T00:00:00Z"}"#)];
+    let mut heeded = Story::start(Rebalance::Drain, &item).await;
+    assert_eq!(heeded.heard().await, Some(Event::Notice { notice: Notice::Rebalance, deadline: None }));
+    let reported = Story::start(Rebalance::Report, &item).await;
+    while !reported.board.snapshot().errors.contains_key("rebalance") {
+        tokio::task::yield_now().await;
+    }
+    assert!(reported.events.is_empty());
+}
+
+#[tokio::test]
+async fn target_states_are_passed_on_by_what_they_mean() {
+    let cases = [
+        ("InService", Some(Event::Target(Place::Service))),
+        ("Warmed:Hibernated", Some(Event::Target(Place::Pool))),
+        ("Standby", Some(Event::Target(Place::Standby))),
+        ("Detached", Some(Event::Target(Place::Standby))),
+        ("Terminated", Some(Event::Notice { notice: Notice::Group, deadline: None })),
+        ("Warmed:Terminated", Some(Event::Notice { notice: Notice::Group, deadline: None })),
+        ("SomethingNew", None),
+        ("", None),
+    ];
+    for (state, expected) in cases {
+        let mut story =
+            Story::start(Rebalance::Report, &[("autoscaling/target-lifecycle-state", state)]).await;
+        if expected.is_some() {
+            assert_eq!(story.heard().await, expected, "{state}");
+        } else {
+            while story.board.snapshot().target_state.as_deref() != Some(state) {
+                tokio::task::yield_now().await;
+            }
+            assert!(story.events.is_empty(), "{state}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn failures_change_nothing_and_are_polled_through() {
+    let fake = Fake::start(|asked, number| match number {
+        // Each of these would have been "absent" to a careless client.
+        0..4 => (503, String::new()),
+        4..6 => (403, String::new()),
+        6..8 => (500, "InService".to_owned()),
+        _ => metadata(asked, &[("meta-data/autoscaling/target-lifecycle-state", "Terminated")]),
+    })
+    .await;
+    let mut story = Story::with(Rebalance::Drain, &fake);
+    assert_eq!(story.heard().await, Some(Event::Notice { notice: Notice::Group, deadline: None }));
+    assert!(story.events.is_empty());
+}
+
+/// In the year 2100: a wall clock that is off makes no more than two minutes of it.
+const SOON: &str = r#"{"action":"terminate","time":"2100-01-01T00:00:00Z"}"#;
+
+/// A poller on a metadata service of its own.
+struct Story {
+    events: mpsc::Receiver<Event>,
+    board: Board,
+    clock: Clock,
+}
+
+impl Story {
+    async fn start(rebalance: Rebalance, items: &[(&'static str, &'static str)]) -> Self {
+        let items: Vec<(String, &str)> =
+            items.iter().map(|(name, value)| (format!("meta-data/{name}"), *value)).collect();
+        let fake = Fake::start(move |asked, _| {
+            let items: Vec<(&str, &str)> =
+                items.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            metadata(asked, &items)
+        })
+        .await;
+        Self::with(rebalance, &fake)
+    }
+
+    fn with(rebalance: Rebalance, fake: &Fake) -> Self {
+        let (events, heard) = mpsc::channel(8);
+        let (board, clock) = (fake::board(), Clock::system());
+        let imds = Arc::new(Imds::new(&fake.url).expect("the fake has a valid address"));
+        let poll = Duration::from_millis(5);
+        tokio::spawn(Poller { imds, poll, rebalance, board: board.clone(), clock, events }.run());
+        Self { events: heard, board, clock }
+    }
+
+    async fn heard(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_gets_an_answer(text in "\\PC{0,200}") {
+        let _ = parse_interruption(&text, SystemTime::UNIX_EPOCH, Moment::default());
+    }
+}

@@ -1,0 +1,229 @@
+//! The agent as a process: the real loop over the real core; it can be killed at any await and between any two effects.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kiln_agent::clock::{Clock, Moment};
+use kiln_agent::driver;
+use kiln_agent::lifecycle::{Effect, Event, Hook, Lifecycle, Notice, Settled};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::cloud::Cloud;
+use crate::steps::Steps;
+
+/// The state file: what the last record left in it.
+pub(crate) type Saved = Arc<Mutex<Option<Vec<u8>>>>;
+
+/// A kill that waits for the next record, to fall just before it or between it and its effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doom {
+    BeforeTheRecord,
+    BeforeTheEffects,
+}
+
+/// A running process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    task: JoinHandle<()>,
+    events: mpsc::Sender<Event>,
+    interrupt: Option<oneshot::Sender<()>>,
+    fatal: Arc<Fatal>,
+}
+
+#[derive(Debug, Default)]
+struct Fatal {
+    doom: Mutex<Option<Doom>>,
+    dead: Mutex<bool>,
+    died: Notify,
+}
+
+impl Process {
+    /// Starts it `since_boot` after the machine did.
+    pub(crate) fn start(cloud: &Cloud, saved: &Saved, since_boot: Duration) -> Self {
+        let now = Moment::default() + since_boot;
+        let clock = Clock::anchored(now);
+        let policy = cloud.lock().script.policy;
+        let found = saved.lock().expect("a panic ends the simulation").clone();
+        let (life, open) = match found {
+            Some(bytes) => {
+                let life: Lifecycle = serde_json::from_slice(&bytes).expect("what was saved can be read");
+                life.resume(policy, now)
+            }
+            None => (Lifecycle::new(policy, now), Vec::new()),
+        };
+        cloud.lock().witness.started(&life, &open, cloud.now());
+        let (events, heard) = mpsc::channel(64);
+        let (interrupt, interrupted) = oneshot::channel();
+        let fatal = Arc::new(Fatal::default());
+        let steps = Steps { cloud: cloud.clone(), clock, target: Arc::default() };
+        let world = World {
+            steps: steps.clone(),
+            saved: saved.clone(),
+            deadline: watch::Sender::new(life.deadline().unwrap_or_default()),
+            events: events.clone(),
+            fatal: fatal.clone(),
+        };
+        let (cloud, inputs) = (cloud.clone(), events.clone());
+        let task = tokio::spawn(async move {
+            let stop = async {
+                // A sender that is gone interrupts nothing.
+                if interrupted.await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = driver::run(life, open, &world, clock, heard, stop) => {}
+                () = steps.poll(inputs.clone()) => {}
+                () = boot(&cloud, inputs.clone()) => {}
+                () = check(&cloud, inputs) => {}
+            }
+        });
+        Self { task, events, interrupt: Some(interrupt), fatal }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Comes back when it has ended, or when its doom has come.
+    pub(crate) async fn over(&mut self) {
+        tokio::select! {
+            biased;
+            () = self.fatal.died.notified() => {}
+            ended = &mut self.task => ended.expect("the agent does not panic"),
+        }
+    }
+
+    /// SIGKILL, at whatever it awaits.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        match self.task.await {
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => {}
+        }
+    }
+
+    /// SIGKILL, at its next record.
+    pub(crate) fn doom(&self, doom: Doom) {
+        *self.fatal.doom.lock().expect("a panic ends the simulation") = Some(doom);
+    }
+
+    pub(crate) fn terminate(&self) {
+        // One that has ended hears nothing.
+        let _ = self.events.try_send(Event::Notice { notice: Notice::Shutdown, deadline: None });
+    }
+
+    pub(crate) fn interrupt(&mut self) {
+        if let Some(interrupt) = self.interrupt.take() {
+            let _ = interrupt.send(());
+        }
+    }
+}
+
+/// As `bootstrap::watch`: the outcome, once it is there.
+async fn boot(cloud: &Cloud, events: mpsc::Sender<Event>) {
+    let script = cloud.lock().script.bootstrap;
+    if let Some((at, ok)) = script {
+        tokio::time::sleep_until(cloud.instant(at)).await;
+        let _ = events.send(Event::Bootstrapped { ok }).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// As `health::watch`: the turns of the whole.
+async fn check(cloud: &Cloud, events: mpsc::Sender<Event>) {
+    let turns = cloud.lock().script.health.clone();
+    // Thresholds take a moment to reach after a start; turns before that are seen as the last of them.
+    let first = cloud.now() + Duration::from_secs(1);
+    let passed = turns.iter().filter(|(at, _)| *at <= first).count();
+    for (at, healthy) in &turns[passed.saturating_sub(1)..] {
+        tokio::time::sleep_until(cloud.instant((*at).max(first))).await;
+        let _ = events.send(if *healthy { Event::Healthy } else { Event::Unhealthy }).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+struct World {
+    steps: Steps,
+    saved: Saved,
+    deadline: watch::Sender<Moment>,
+    events: mpsc::Sender<Event>,
+    fatal: Arc<Fatal>,
+}
+
+impl World {
+    fn is_dead(&self) -> bool {
+        *self.fatal.dead.lock().expect("a panic ends the simulation")
+    }
+
+    fn die(&self) {
+        *self.fatal.dead.lock().expect("a panic ends the simulation") = true;
+        self.fatal.died.notify_one();
+    }
+}
+
+impl driver::World for World {
+    fn perform(&self, effect: Effect) -> impl Future<Output = Option<Event>> + Send + 'static {
+        let (steps, events, deadline, dead) =
+            (self.steps.clone(), self.events.clone(), self.deadline.clone(), self.is_dead());
+        if !dead {
+            steps.cloud.lock().witness.performing(effect, steps.cloud.now());
+        }
+        async move {
+            if dead {
+                std::future::pending::<()>().await;
+            }
+            match effect {
+                Effect::CompleteHook(hook, verdict) => {
+                    let settled = steps.complete(hook, verdict).await;
+                    Some(Event::HookSettled { hook, settled })
+                }
+                Effect::StartDrain { deadline: at } => {
+                    deadline.send_replace(at);
+                    steps.drain(deadline.subscribe()).await;
+                    Some(Event::DrainEnded)
+                }
+                Effect::ShortenDrain { deadline: at } => {
+                    deadline.send_replace(at);
+                    None
+                }
+                Effect::WatchTerminate => {
+                    if !steps.await_terminate().await {
+                        let settled = Settled::NothingOwed;
+                        return Some(Event::HookSettled { hook: Hook::Terminate, settled });
+                    }
+                    let _ = events.send(Event::TerminateWaitSeen).await;
+                    steps.beat_while_draining().await;
+                    None
+                }
+                Effect::FlushMetrics | Effect::Exit => None,
+            }
+        }
+    }
+
+    fn record(&self, life: &Lifecycle) {
+        if self.is_dead() {
+            return;
+        }
+        let doom = *self.fatal.doom.lock().expect("a panic ends the simulation");
+        if doom == Some(Doom::BeforeTheRecord) {
+            return self.die();
+        }
+        let bytes = serde_json::to_vec(life).expect("a life can be written");
+        *self.saved.lock().expect("a panic ends the simulation") = Some(bytes);
+        let (now, seen_at) = (self.steps.clock.now(), self.steps.cloud.now());
+        self.steps.cloud.lock().witness.recorded(life, now, seen_at);
+        if doom == Some(Doom::BeforeTheEffects) {
+            self.die();
+        }
+    }
+
+    fn turn(&self, life: &Lifecycle) {
+        if !self.is_dead() {
+            let (now, seen_at) = (self.steps.clock.now(), self.steps.cloud.now());
+            self.steps.cloud.lock().witness.turned(life, now, seen_at);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Who watches over the invariants of a life.
+
+mod words;
+mod excuses;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kiln_agent::clock::Moment;
+use kiln_agent::lifecycle::{
+    Effect, HOOK_GRACE, Hook, HookStep, Lifecycle, Notice, OnFailure, Phase, Verdict,
+};
+use kiln_stage::lifecycle::State;
+
+use crate::script::Script;
+pub(crate) use words::{Ended, Invariant, Reason};
+
+/// The bounds that a promise of time is held to, beyond the agent's own.
+const SLACK: Duration = Duration::from_secs(3);
+/// What the loop gives its last effects.
+const LAST_EFFECTS: Duration = Duration::from_secs(5);
+/// From a flip to a heeded notice in good weather: the longest pause of the poller, and a read.
+const HEED: Duration = Duration::from_secs(20);
+
+/// Sees all of a life.
+#[expect(clippy::struct_excessive_bools, reason = "each is one fact of its own, set once or twice in a life")]
+#[derive(Debug)]
+pub(crate) struct Witness {
+    pub(crate) verdict: Ended,
+    /// The life as last recorded.
+    pub(crate) life: Option<Lifecycle>,
+    policy: OnFailure,
+    rebalance_drains: bool,
+    heartbeat: BTreeMap<String, Duration>,
+    /// When AWS, the metadata service or the agent was out of reach.
+    troubles: Vec<(Duration, Duration)>,
+    down_since: Option<Duration>,
+    state: State,
+    waits_since: Duration,
+    flipped: Option<Duration>,
+    /// Somebody said "go".
+    told: bool,
+    leaving: bool,
+    deadline: Option<Moment>,
+    /// Since when.
+    known: Moment,
+    sigterm: Option<Duration>,
+    going_off: bool,
+    rebooted: bool,
+    accepted: [Option<Verdict>; 2],
+    asked: [Option<Verdict>; 2],
+    launch_asked: Option<Duration>,
+    /// The launch hook is asked for by a process that found it open.
+    resumed: bool,
+    answered: [bool; 2],
+}
+
+impl Witness {
+    pub(crate) fn new(seed: u64, script: &Script) -> Self {
+        let verdict = Ended { seed, broken: Vec::new(), seen: BTreeMap::new(), timeline: Vec::new() };
+        let mut witness = Self {
+            verdict,
+            life: None,
+            policy: script.policy.on_failure,
+            rebalance_drains: script.rebalance_drains,
+            heartbeat: script.hooks.iter().map(|hook| (hook.name.clone(), hook.heartbeat)).collect(),
+            troubles: script.storms.iter().map(|storm| (storm.from, storm.to)).collect(),
+            down_since: Some(Duration::ZERO),
+            state: State::Pending,
+            waits_since: Duration::ZERO,
+            flipped: None,
+            told: false,
+            leaving: false,
+            deadline: None,
+            known: Moment::default(),
+            sigterm: None,
+            going_off: false,
+            rebooted: false,
+            accepted: [None; 2],
+            asked: [None; 2],
+            launch_asked: None,
+            resumed: false,
+            answered: [false; 2],
+        };
+        witness.tell(Duration::ZERO, &format!("{script:?}"));
+        witness
+    }
+
+    pub(crate) fn tell(&mut self, at: Duration, text: &str) {
+        self.verdict.timeline.push(format!("{:>9.3}  {text}", at.as_secs_f64()));
+    }
+
+    pub(crate) fn see(&mut self, what: &'static str, at: Duration, which: &str) {
+        *self.verdict.seen.entry(what).or_default() += 1;
+        self.tell(at, &format!("{what} {which}"));
+    }
+
+    pub(crate) fn broke(&mut self, invariant: Invariant, at: Duration, how: &str) {
+        self.tell(at, &format!("BROKEN {invariant:?}: {how}"));
+        // The first says most; a life that goes on after it repeats it each second.
+        if self.verdict.broken.len() < 3 {
+            self.verdict.broken.push(format!("{invariant:?}: {how} at {:.3} s", at.as_secs_f64()));
+        }
+    }
+
+    // What happens to the instance.
+
+    pub(crate) fn moved(&mut self, from: State, to: State, at: Duration) {
+        self.tell(at, &format!("group: {} → {}", from.name(), to.name()));
+        (self.state, self.waits_since) = (to, at);
+        if to.target() == Some("Terminated") && self.flipped.is_none() {
+            (self.flipped, self.told) = (Some(at), true);
+        }
+    }
+
+    pub(crate) fn noticed(&mut self, notice: Notice, at: Duration) {
+        self.tell(at, &format!("notice: {}", notice.name()));
+        self.told |= notice != Notice::Rebalance || self.rebalance_drains;
+        if notice == Notice::Shutdown {
+            self.sigterm.get_or_insert(at);
+        }
+    }
+
+    pub(crate) fn machine_goes_off(&mut self, at: Duration) {
+        self.tell(at, "the machine goes off");
+        self.going_off = true;
+    }
+
+    pub(crate) fn trouble(&mut self, from: Duration, to: Duration) {
+        self.troubles.push((from, to));
+    }
+
+    pub(crate) fn rebooted(&mut self, at: Duration) {
+        self.see("machine rebooted", at, "");
+        self.rebooted = true;
+    }
+
+    // The process and what it records.
+
+    pub(crate) fn started(&mut self, life: &Lifecycle, open: &[Effect], at: Duration) {
+        self.tell(at, &format!("agent starts in {}, open: {open:?}", life.phase().name()));
+        for effect in open {
+            match effect {
+                Effect::StartDrain { .. } => self.see("drain resumed", at, ""),
+                Effect::CompleteHook(hook, _) => {
+                    self.resumed |= *hook == Hook::Launch;
+                    self.see("completion resumed", at, "");
+                }
+                _ => {}
+            }
+        }
+        let before = self.life.take();
+        let only_stopped =
+            before.is_some_and(|before| before.notices().iter().all(|notice| *notice == Notice::Shutdown));
+        if self.rebooted || only_stopped {
+            // A new life: its predecessor's drain is over.
+            (self.leaving, self.deadline) = (false, None);
+        }
+        (self.rebooted, self.sigterm) = (false, None);
+        self.troubles.push((self.down_since.take().unwrap_or(at), at));
+    }
+
+    pub(crate) fn stopped(&mut self, what: &'static str, at: Duration) {
+        self.see(what, at, "");
+        self.down_since.get_or_insert(at);
+        self.answered = [false; 2];
+    }
+
+    pub(crate) fn recorded(&mut self, life: &Lifecycle, now: Moment, at: Duration) {
+        let before = self.life.as_ref().map(|before| (before.phase(), before.ready(), before.failure()));
+        if before != Some((life.phase(), life.ready(), life.failure())) {
+            let (phase, ready) = (life.phase().name(), life.ready());
+            self.tell(at, &format!("agent: {phase}, ready {ready}, failure {:?}", life.failure()));
+        }
+        self.leaving |= life.phase().is_leaving();
+        if self.leaving && (life.ready() || !life.phase().is_leaving()) {
+            self.broke(Invariant::NotReadyWhileLeaving, at, life.phase().name());
+        }
+        if self.leaving && !self.told {
+            self.broke(Invariant::NoticeFirst, at, "it leaves, and nobody has said so");
+        }
+        match (self.deadline, life.deadline()) {
+            (Some(old), Some(new)) if new > old => self.broke(
+                Invariant::DeadlineNeverGrows,
+                at,
+                &format!("from {} ms to {} ms", old.millis(), new.millis()),
+            ),
+            (Some(_), None) if self.leaving => self.broke(Invariant::DeadlineNeverGrows, at, "it is gone"),
+            _ => {}
+        }
+        if self.deadline != life.deadline() {
+            (self.deadline, self.known) = (life.deadline(), now);
+        }
+        self.life = Some(life.clone());
+        self.turned(life, now, at);
+    }
+
+    pub(crate) fn turned(&mut self, life: &Lifecycle, now: Moment, at: Duration) {
+        // A wall clock that is off can place a deadline in the past: it counts from when it was known.
+        let overdue = life.deadline().is_some_and(|deadline| now > deadline.max(self.known) + SLACK);
+        if life.phase() == Phase::Draining && overdue && self.calm(at) > SLACK {
+            self.broke(Invariant::DrainBounded, at, "draining beyond its deadline");
+        }
+        if self.flipped.is_some_and(|flip| at > flip + HEED) && self.calm(at) > HEED && !self.leaving {
+            self.broke(Invariant::NoticeHeeded, at, "the target state is Terminated, and it stays");
+        }
+        let late = HOOK_GRACE + LAST_EFFECTS + SLACK;
+        let bound = |sigterm: Duration| {
+            at > sigterm + late && self.deadline.is_none_or(|deadline| now > deadline + late)
+        };
+        if self.sigterm.is_some_and(bound) && self.calm(at) > SLACK {
+            self.broke(Invariant::ExitBounded, at, "it runs on after SIGTERM");
+        }
+    }
+
+    pub(crate) fn performing(&mut self, effect: Effect, at: Duration) {
+        self.tell(at, &format!("agent: {effect:?}"));
+        let Some(life) = self.life.clone() else {
+            return self.broke(Invariant::RecordedFirst, at, "nothing was recorded yet");
+        };
+        let recorded = match effect {
+            Effect::CompleteHook(hook, verdict) => life.hook(hook) == HookStep::Asked(verdict),
+            Effect::StartDrain { deadline } | Effect::ShortenDrain { deadline } => {
+                life.phase() == Phase::Draining && life.deadline() == Some(deadline)
+            }
+            Effect::WatchTerminate => life.hook(Hook::Terminate) == HookStep::Watched,
+            _ => true,
+        };
+        if let Effect::CompleteHook(Hook::Launch, verdict) = effect {
+            self.launch_asked.get_or_insert(at);
+            let failed = life.failure().is_some();
+            // A check may fail between the asking and a restart that asks again.
+            let ready = life.ready() || std::mem::take(&mut self.resumed) && life.phase() == Phase::Serving;
+            let fits = match verdict {
+                Verdict::Continue => ready && !failed,
+                Verdict::Abandon => failed && !life.ready(),
+            };
+            if !fits {
+                let (phase, failure) = (life.phase().name(), life.failure());
+                self.broke(
+                    Invariant::LaunchVerdict,
+                    at,
+                    &format!("{} while {phase}, failure {failure:?}", verdict.name()),
+                );
+            }
+        }
+        if let Effect::CompleteHook(Hook::Terminate, _) = effect
+            && is_early(self.state)
+        {
+            let state = self.state.name();
+            self.broke(Invariant::NotBeforeWait, at, &format!("asked for in {state}"));
+        }
+        if let Effect::ShortenDrain { .. } = effect {
+            self.see("deadline shortened", at, "");
+        }
+        if !recorded {
+            self.broke(Invariant::RecordedFirst, at, &format!("{effect:?}"));
+        }
+    }
+
+    // What it asks of AWS.
+
+    pub(crate) fn completing(&mut self, hook: Hook, verdict: Verdict, state: State, at: Duration) {
+        self.tell(
+            at,
+            &format!("agent calls: complete {} with {} in {}", hook.name(), verdict.name(), state.name()),
+        );
+        if hook == Hook::Terminate && (is_early(state) || verdict != Verdict::Continue) {
+            self.broke(Invariant::NotBeforeWait, at, &format!("{} in {}", verdict.name(), state.name()));
+        }
+        if self.answered[index(hook)] {
+            self.broke(
+                Invariant::CompletedOnce,
+                at,
+                &format!("{} asked again after its answer", hook.name()),
+            );
+        }
+        if self.asked[index(hook)].replace(verdict).is_some_and(|before| before != verdict) {
+            self.broke(Invariant::CompletedOnce, at, &format!("{} asked with two verdicts", hook.name()));
+        }
+    }
+
+    pub(crate) fn completed(&mut self, hook: Hook, verdict: Verdict, at: Duration) {
+        let what = match (hook, verdict) {
+            (Hook::Launch, Verdict::Continue) => "launch hook completed with CONTINUE",
+            (Hook::Launch, Verdict::Abandon) => "launch hook completed with ABANDON",
+            (Hook::Terminate, _) => "terminate hook completed with CONTINUE",
+        };
+        self.see(what, at, "");
+        if self.accepted[index(hook)].replace(verdict).is_some() {
+            self.broke(Invariant::CompletedOnce, at, &format!("{} completed twice", hook.name()));
+        }
+    }
+
+    /// The agent has read that its completion was taken.
+    pub(crate) fn answered(&mut self, hook: Hook) {
+        self.answered[index(hook)] = true;
+    }
+
+    pub(crate) fn deregistering(&mut self, at: Duration) {
+        self.tell(at, "agent calls: DeregisterTargets");
+        if !self.told {
+            self.broke(Invariant::NoticeFirst, at, "targets deregistered, and nobody has said go");
+        }
+    }
+}
+
+/// The terminate hook's wait lies ahead.
+fn is_early(state: State) -> bool {
+    !matches!(state, State::TerminatingWait | State::TerminatingProceed | State::Terminated)
+}
+
+fn index(hook: Hook) -> usize {
+    match hook {
+        Hook::Launch => 0,
+        Hook::Terminate => 1,
+    }
+}

@@ -1,0 +1,56 @@
+//! What no life may break, what excuses an unanswered hook, and what came of a life.
+
+use std::collections::BTreeMap;
+
+/// What no life may break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Invariant {
+    /// Each hook is completed at most once per action, with one verdict, and not asked again after the answer.
+    CompletedOnce,
+    /// The terminate hook is not completed before `Terminating:Wait`, nor with anything but CONTINUE.
+    NotBeforeWait,
+    /// No target is deregistered unless somebody said "go": missing data is no notice.
+    NoticeFirst,
+    /// Never ready from the first notice on, across kills, too.
+    NotReadyWhileLeaving,
+    /// CONTINUE is answered to a launch hook by a ready instance only, ABANDON by a failed one only.
+    LaunchVerdict,
+    /// The deadline of a drain never grows, across kills and further notices, too.
+    DeadlineNeverGrows,
+    /// A drain ends at its deadline at the latest.
+    DrainBounded,
+    /// An effect is in the record before it is performed.
+    RecordedFirst,
+    /// In good weather a notice is heeded within a bound.
+    NoticeHeeded,
+    /// After SIGTERM the process ends within the drain's deadline and the hook's grace.
+    ExitBounded,
+    /// A hook is answered, or its timeout has one of the reasons of [`Reason`].
+    HookAnswered,
+    /// Every life ends.
+    LifeEnds,
+}
+
+/// Why a hook may run out of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The instance was told to leave before the launch was answered.
+    NoticeWon,
+    /// The launch failed, and the policy is to let the hook wait.
+    PolicyWaits,
+    /// The hook is shorter than the policy's deadlines, and nothing has failed yet.
+    NotDecidedYet,
+    /// AWS or the agent was out of reach for most of the wait.
+    Outage,
+    /// The machine went off, or the agent was stopped with it.
+    GoingOff,
+}
+
+/// What came of a life.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) seed: u64,
+    pub(crate) broken: Vec<String>,
+    pub(crate) seen: BTreeMap<&'static str, u64>,
+    pub(crate) timeline: Vec<String>,
+}
