@@ -3,17 +3,22 @@
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 /// From TERM to KILL.
 const GRACE: Duration = Duration::from_secs(5);
 /// A child that has ended may have left its output open to a daemon of its own; what it wrote itself is here by then.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// A second in all, which protects the boot from a script that somebody keeps open for writing.
+const BUSY_TRIES: u32 = 50;
+/// See [`BUSY_TRIES`].
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Longer lines are cut: a journal entry is no place for a file.
 const LINE_LIMIT: usize = 8 * 1024;
 
@@ -33,7 +38,7 @@ pub enum End {
 
 /// Runs `command` for at most `bound`; the error says why it could not be started.
 pub async fn run(mut command: Command, name: &str, bound: Duration) -> std::io::Result<End> {
-    let mut child = command
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -41,8 +46,8 @@ pub async fn run(mut command: Command, name: &str, bound: Duration) -> std::io::
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")
         .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
+        .kill_on_drop(true);
+    let mut child = spawn(&mut command).await?;
     let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
     let mut readers = JoinSet::new();
     readers.spawn(pass_on(child.stdout.take(), name.to_owned(), "stdout"));
@@ -60,6 +65,20 @@ pub async fn run(mut command: Command, name: &str, bound: Duration) -> std::io::
     };
     let _ = tokio::time::timeout(LAST_WORDS, async { while readers.join_next().await.is_some() {} }).await;
     Ok(end)
+}
+
+/// Starts it. A file that was just written is busy for as long as some other process, forked meanwhile and not yet
+/// in its own program, holds a copy of the writer's handle: a matter of milliseconds.
+async fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 0..BUSY_TRIES {
+        match command.spawn() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                tokio::time::sleep(BUSY_PAUSE).await
+            }
+            started => return started,
+        }
+    }
+    command.spawn()
 }
 
 fn ending(status: ExitStatus) -> End {

@@ -76,7 +76,7 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The operating system refused.
-    #[error("failed to {doing} '{}': {source}", path.display())]
+    #[error("failed to {doing} '{}'", path.display())]
     Io {
         /// Verb phrase.
         doing: &'static str,

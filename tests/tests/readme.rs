@@ -47,7 +47,9 @@ fn shell_lines(text: &str) -> Vec<String> {
 fn every_command_of_the_programs_has_a_row_in_the_readme() {
     let readme = read("README.md");
     for (program, name) in [(kiln(), "kiln"), (agent(), "kiln-agent")] {
-        for command in commands(&program) {
+        let commands = commands(&program);
+        assert!(commands.contains("check"), "{name} --help lists {commands:?}");
+        for command in commands {
             assert!(readme.contains(&format!("| `{name} {command}")), "no row for `{name} {command}`");
         }
     }
