@@ -2,8 +2,10 @@
 
 # Where `make demo` puts the starter app; remove the folder to start over.
 DEMO ?= target/demo
+# Where `make install` puts the programs.
+PREFIX ?= /usr/local
 
-.PHONY: demo test bench lint build agent host clean
+.PHONY: demo test bench lint build install agent host clean
 
 # Build, init, bake and rehearse the starter app: a repository becomes a drained instance.
 demo:
@@ -22,11 +24,16 @@ bench: host build
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 # The two programs as they are released: target/release/kiln, target/shipped/kiln-agent.
 build: agent
 	cargo build --release -p kiln
+
+# Both programs where `kiln` finds the agent: PREFIX/bin/kiln, PREFIX/lib/kiln/kiln-agent.
+install: build
+	install -D -m 755 target/release/kiln $(DESTDIR)$(PREFIX)/bin/kiln
+	install -D -m 755 target/shipped/kiln-agent $(DESTDIR)$(PREFIX)/lib/kiln/kiln-agent
 
 # The agent as images carry it: smallest code, one codegen unit, fat LTO.
 agent:

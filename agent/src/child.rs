@@ -73,7 +73,7 @@ async fn spawn(command: &mut Command) -> std::io::Result<Child> {
     for _ in 0..BUSY_TRIES {
         match command.spawn() {
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
-                tokio::time::sleep(BUSY_PAUSE).await
+                tokio::time::sleep(BUSY_PAUSE).await;
             }
             started => return started,
         }

@@ -106,7 +106,7 @@ pub enum Command {
     Publish {
         /// First digits of a digest, or the path to an image's folder; the latest by default.
         image: Option<String>,
-        /// AWS region; the manifest's [aws] region or the environment's by default.
+        /// AWS region; the manifest's aws.region or the environment's by default.
         #[arg(long)]
         region: Option<String>,
     },
