@@ -1,6 +1,7 @@
 //! The tools of Debian that a stage is made of, and which package has each.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Every program that a play starts, with its Debian package.
@@ -35,16 +36,22 @@ impl Missing {
     }
 }
 
+/// Where the tools are looked for, to check and to start them: Debian keeps haproxy and ip in sbin, which is not on
+/// every `PATH`.
+pub(crate) fn path() -> OsString {
+    let own = env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    // A directory with a colon in its name cannot have come out of PATH.
+    env::join_paths(env::split_paths(&own).chain(system)).unwrap_or(own)
+}
+
 /// Finds out whether every tool is installed.
 ///
 /// # Errors
 /// [`Missing`] with all that are not, so that one installation mends it.
 pub fn check() -> Result<(), Missing> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    // Debian keeps haproxy and ip in sbin, which is not on every PATH.
-    let dirs: Vec<PathBuf> = env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
-        .collect();
+    let path = path();
+    let dirs: Vec<PathBuf> = env::split_paths(&path).collect();
     let missing: Vec<_> =
         TOOLS.into_iter().filter(|(tool, _)| !dirs.iter().any(|dir| dir.join(tool).is_file())).collect();
     if missing.is_empty() { Ok(()) } else { Err(Missing { missing }) }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
+use crate::missing;
+
 pub(crate) const BRIDGE: &str = "kiln0";
 pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
 pub(crate) const PREFIX: u8 = 24;
@@ -45,6 +47,7 @@ pub(crate) fn mac_of(address: Ipv4Addr) -> String {
 
 async fn ip(arguments: &str) -> Result<()> {
     let mut command = Command::new("ip");
+    command.env("PATH", missing::path());
     command.args(arguments.split(' ')).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(BOUND, command.output())
         .await

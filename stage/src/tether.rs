@@ -13,6 +13,8 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::missing;
+
 /// Exits at once where the stage died before the death signal was set.
 const ONLY_UNDER_THE_STAGE: &str = r#"test "$PPID" = "$0" && exec "$@""#;
 
@@ -25,6 +27,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
         .args(["--pdeathsig", "KILL", "sh", "-c", ONLY_UNDER_THE_STAGE])
         .arg(process::id().to_string())
         .arg(program)
+        .env("PATH", missing::path())
         .kill_on_drop(true);
     command
 }
