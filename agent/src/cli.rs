@@ -37,18 +37,27 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Fetch the user data and run it, once per instance (kiln-bootstrap.service, as root).
+    #[command(
+        after_help = "Examples:\n  kiln-agent bootstrap\n  journalctl -u kiln-bootstrap   # what it printed"
+    )]
     Bootstrap,
     /// Run the daemon (kiln-agent.service).
+    #[command(
+        after_help = "Examples:\n  kiln-agent run\n  KILN_LOG=debug kiln-agent --config agent.toml run"
+    )]
     Run,
     /// Validate the configuration; no network.
+    #[command(after_help = "Examples:\n  kiln-agent check\n  kiln-agent check --config agent.toml")]
     Check,
     /// Show the phase, what is waited for, and what has happened.
+    #[command(after_help = "Examples:\n  kiln-agent status\n  kiln-agent status --json | jq -r .phase")]
     Status {
         /// Print the document that /status serves.
         #[arg(long)]
         json: bool,
     },
     /// Look at user data before an instance does.
+    #[command(after_help = "Examples:\n  kiln-agent userdata check user-data.sh")]
     Userdata {
         #[command(subcommand)]
         command: UserDataCommand,
@@ -58,6 +67,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum UserDataCommand {
     /// Say what an instance would do with FILE, and whether it is valid.
+    #[command(after_help = "Examples:\n  kiln-agent userdata check user-data.sh")]
     Check {
         /// The user data, before base64.
         file: PathBuf,

@@ -56,6 +56,16 @@ fn every_command_of_the_programs_has_a_row_in_the_readme() {
 }
 
 #[test]
+fn every_command_shows_examples() {
+    for program in [kiln(), agent()] {
+        for command in commands(&program) {
+            let help = run(Command::new(&program).args([&command, "--help"])).expect_code(0).stdout;
+            assert!(help.contains("Examples:"), "{} {command} --help:\n{help}", program.display());
+        }
+    }
+}
+
+#[test]
 fn every_command_in_the_readme_exists() {
     let (kilns, agents) = (commands(&kiln()), commands(&agent()));
     let makefile = read("Makefile");
