@@ -3,6 +3,7 @@
 use crate::programs::{kiln_command, run, target};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 /// A starter app and its baked image.
 #[derive(Debug)]
@@ -24,13 +25,26 @@ impl Baked {
 
 /// Bakes the starter, or finds the image of an earlier call: a digest already built is not built again.
 ///
-/// The folder is shared by the stories, which run one after another; none of them may change it.
+/// The folder is shared by all stories; none of them may change it. Cargo runs the test programs one after
+/// another, but the stories of one program side by side: the first of them writes it, the others wait.
 pub fn baked() -> Baked {
+    static WRITTEN: Once = Once::new();
     let app = target().join("stories/starter");
-    if !app.join("kiln.toml").exists() {
-        init(&app);
-    }
+    WRITTEN.call_once(|| written(&app));
     bake(&app)
+}
+
+/// Leaves a whole starter in `app`, whatever a killed call left there.
+fn written(app: &Path) {
+    if app.join("kiln.toml").exists() {
+        return;
+    }
+    let _absent_is_fine = std::fs::remove_dir_all(app);
+    let unfinished = app.with_extension("new");
+    let _absent_is_fine = std::fs::remove_dir_all(&unfinished);
+    let new = unfinished.join(app.file_name().expect("the app is named by its folder"));
+    init(&new);
+    std::fs::rename(&new, app).expect("move the starter to its place");
 }
 
 /// Bakes the app in `app` and reads the receipt.
