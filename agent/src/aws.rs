@@ -3,6 +3,10 @@
 //! One retry layer, the SDK's: three attempts with jitter, each within [`ATTEMPT_BOUND`]. What waits longer than that
 //! (a hook, a drain) asks again itself, by reading the state.
 
+mod endpoint;
+mod json;
+mod wire;
+
 use crate::imds::{self, Imds};
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -17,6 +21,25 @@ const ATTEMPT_BOUND: Duration = Duration::from_secs(5);
 const CALL_BOUND: Duration = Duration::from_secs(15);
 /// Bounds the wait for the region from the metadata service; the caller comes again.
 const REGION_BOUND: Duration = Duration::from_secs(5);
+
+/// A service that is called without an SDK crate of its own: see [`Aws::json`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Service {
+    /// AWS' id of it, which `AWS_ENDPOINT_URL_<ID>` is made of.
+    id: &'static str,
+    /// The beginning of its address; its name in a signature.
+    name: &'static str,
+    /// What `x-amz-target` begins with.
+    target: &'static str,
+}
+
+/// Systems Manager: Parameter Store.
+pub const SSM: Service = Service { id: "SSM", name: "ssm", target: "AmazonSSM" };
+/// Secrets Manager.
+pub const SECRETS_MANAGER: Service =
+    Service { id: "Secrets Manager", name: "secretsmanager", target: "secretsmanager" };
+/// `CloudWatch` Logs.
+pub const LOGS: Service = Service { id: "CloudWatch Logs", name: "logs", target: "Logs_20140328" };
 
 /// The clients.
 pub struct Aws {
@@ -50,6 +73,14 @@ pub enum Error {
         /// The operation.
         call: &'static str,
         /// What the SDK says.
+        reason: String,
+    },
+    /// An answer that is not what was asked for.
+    #[error("failed to call {call}: {reason}")]
+    Garbled {
+        /// The operation.
+        call: &'static str,
+        /// What is wrong with it, without a word of what it says.
         reason: String,
     },
     /// The region or the instance is unknown as yet.

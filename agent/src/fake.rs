@@ -24,6 +24,14 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) token: Option<String>,
     pub(crate) body: String,
+    pub(crate) headers: hyper::HeaderMap,
+}
+
+impl Asked {
+    /// A header's text; empty when it was not sent.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
 }
 
 /// A running server; it ends with the test's runtime.
@@ -71,6 +79,7 @@ async fn answer<Body: Into<Bytes>>(
         path: request.uri().path().to_owned(),
         token: header("x-aws-ec2-metadata-token"),
         body: String::new(),
+        headers: request.headers().clone(),
     };
     let body = request.into_body().collect().await.expect("tests send whole bodies").to_bytes();
     let asked = Asked { body: String::from_utf8_lossy(&body).into_owned(), ..asked };
