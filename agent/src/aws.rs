@@ -104,6 +104,11 @@ impl Error {
         }
     }
 
+    /// An answer without what it must hold: nothing is decided by it.
+    pub fn lacks(call: &'static str, what: &str) -> Self {
+        Self::Garbled { call, reason: format!("the answer lacks {what}") }
+    }
+
     /// Whether IAM says no.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code.starts_with("AccessDenied") || code.starts_with("Unauthorized"))

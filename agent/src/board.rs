@@ -80,6 +80,8 @@ pub struct TargetRow {
     pub zone: Option<String>,
     /// ELB's state of it.
     pub state: String,
+    /// ELB's reason for the state, such as `Target.NotInUse`; `None` where it gives none.
+    pub reason: Option<String>,
 }
 
 /// One health check.

@@ -39,13 +39,14 @@ pub struct Group {
     imds: Arc<Imds>,
     configured: Selector,
     instance_id: OnceCell<String>,
+    addresses: OnceCell<Vec<String>>,
     board: Board,
 }
 
 impl Group {
     /// A reader; `configured` wins over what is found out.
     pub fn new(aws: Arc<Aws>, imds: Arc<Imds>, configured: Selector, board: Board) -> Self {
-        Self { aws, imds, configured, instance_id: OnceCell::new(), board }
+        Self { aws, imds, configured, instance_id: OnceCell::new(), addresses: OnceCell::new(), board }
     }
 
     /// The instance's id.
@@ -56,6 +57,16 @@ impl Group {
             .await?;
         self.board.lock().instance_id = Some(id.clone());
         Ok(id)
+    }
+
+    /// The instance's primary addresses, by which target groups of type `ip` list it.
+    pub async fn addresses(&self) -> Result<&[String], Error> {
+        let read = || async {
+            let four = self.imds.get("local-ipv4").await?;
+            let six = self.imds.get("ipv6").await?;
+            Ok::<_, Error>(four.into_iter().chain(six).collect())
+        };
+        Ok(self.addresses.get_or_try_init(read).await?)
     }
 
     /// The clients.

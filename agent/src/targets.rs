@@ -1,27 +1,60 @@
-//! The instance's rows in its target groups: read whole, told to leave by id and port, and read again.
+//! The instance's rows in its target groups: read whole, told to leave by id, port and zone, and read again; and what
+//! was told by this agent is put back on request.
+//!
+//! ```text
+//!  leave:   read ─▶ ours stay ─▶ noted in left.json ─▶ deregister ─▶ read again …     all groups side by side
+//!               └─▶ none stays: told
+//!  rejoin:  left.json ─▶ register ─▶ struck from left.json
+//! ```
+
+mod left;
+mod rejoin;
+mod row;
+#[cfg(test)]
+mod tests;
+
+pub use left::PATH;
+pub use row::must_be_told;
 
 use crate::aws::Error;
 use crate::board::{Board, TargetRow};
 use crate::group::Group;
-use crate::imds::Imds;
 use crate::pauses::Pauses;
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
+use futures_util::future::join_all;
+use left::{Left, Target};
+use row::Rows;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::time::Instant;
 
 /// Time between two reads while targets have yet to leave.
 const POLL: Duration = Duration::from_secs(1);
+/// Until the first read after a call: the control plane shows `draining` at once, and the drain waits for it.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
 /// Longest pause after a failed call; a drain is short.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A row that was told so often and still stays is told at growing pauses; one that is `unused` holds nothing any more,
+/// since nothing is routed to it.
+const TELLINGS: u32 = 3;
+/// Calls at a time: an instance is in few groups, and the memory of a connection each has to fit the agent's budget.
+const CALLS: usize = 8;
 
-/// Takes the instance out of its target groups.
+/// Takes the instance out of its target groups, and back in.
 #[derive(Debug)]
 pub struct Targets {
     group: Arc<Group>,
-    imds: Arc<Imds>,
     configured: Option<Vec<String>>,
     board: Board,
+    left: Left,
+    slots: Semaphore,
+    /// The way that was asked for last: out, or back in.
+    leaving: AtomicBool,
+    /// Shared by register calls under way, which a way out waits for.
+    turn: RwLock<()>,
     /// When AWS last answered, or was first asked.
     heard: Mutex<Option<Instant>>,
 }
@@ -33,20 +66,24 @@ enum Standing {
     Told,
     /// Rows have just been told; the next read shows whether it took.
     Asked,
-    /// The group cannot be read or changed by this instance's role.
-    Denied,
-}
-
-/// Whether a row must still be told to leave. `draining` lasts for the whole delay even with nothing in flight, so
-/// `unused` is not waited for; an unknown state is told: deregistering twice does no harm.
-pub fn must_be_told(state: &str) -> bool {
-    !matches!(state, "draining" | "unhealthy.draining" | "unused")
+    /// The group cannot be read or changed by this instance's role, or there is no such thing.
+    Refused,
 }
 
 impl Targets {
-    /// Target groups as configured, or those that the Auto Scaling group is attached to.
-    pub fn new(group: Arc<Group>, imds: Arc<Imds>, configured: Option<Vec<String>>, board: Board) -> Self {
-        Self { group, imds, configured, board, heard: Mutex::default() }
+    /// Target groups as configured, or those that the Auto Scaling group is attached to; what is deregistered is noted
+    /// under `root`.
+    pub fn new(group: Arc<Group>, configured: Option<Vec<String>>, board: Board, root: &Path) -> Self {
+        Self {
+            group,
+            configured,
+            board,
+            left: Left::new(root),
+            slots: Semaphore::new(CALLS),
+            leaving: AtomicBool::new(false),
+            turn: RwLock::new(()),
+            heard: Mutex::default(),
+        }
     }
 
     /// How long AWS has not answered while the targets are to leave.
@@ -61,78 +98,92 @@ impl Targets {
     /// Comes back when every target of every group has been told to leave. Through outages; a group that is deleted
     /// or denied is done with, and said so. The drain's deadline bounds it.
     pub async fn leave(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+        drop(self.turn.write().await);
         self.heard();
-        self.board.error("denied-targets", None);
+        self.board.lock().errors.retain(|part, _| !part.starts_with("targets"));
         let mut pauses = Pauses::new(POLL, LONGEST_PAUSE);
-        let (mut open, ids) = loop {
-            match self.groups().await {
-                Ok(groups) if groups.is_empty() => return,
-                Err(error) if error.is_denied() => {
-                    self.report(&error);
-                    return;
-                }
-                Ok(groups) => {
-                    self.heard();
-                    match self.ids().await {
-                        Ok(ids) => break (groups, ids),
-                        Err(error) => self.report(&error),
+        let (groups, ids) = loop {
+            match self.groups_and_ids().await {
+                Ok(found) => break found,
+                Err(error) => {
+                    self.report("", &error);
+                    if error.is_denied() {
+                        return;
                     }
                 }
-                Err(error) => self.report(&error),
             }
             tokio::time::sleep(pauses.next_pause()).await;
         };
-        pauses.reset();
-        while !open.is_empty() {
-            let mut failed = false;
-            let mut still_open = Vec::new();
-            for arn in open {
-                match self.tell(&arn, &ids).await {
-                    Ok(Standing::Told | Standing::Denied) => {}
-                    Ok(Standing::Asked) => still_open.push(arn),
-                    Err(error) => {
-                        failed = true;
-                        self.report(&error);
-                        still_open.push(arn);
+        self.heard();
+        self.report_ok("");
+        // A group that is no longer attached is not to be come back to.
+        self.remembered(self.left.retain(|arn| groups.iter().any(|group| group == arn)));
+        join_all(groups.iter().map(|arn| self.see_off(arn, &ids))).await;
+    }
+
+    async fn see_off(&self, arn: &str, ids: &[String]) {
+        let mut pauses = Pauses::new(POLL, LONGEST_PAUSE);
+        let mut told = 0;
+        loop {
+            let pause = match self.tell(arn, ids, told).await {
+                Ok(Standing::Told | Standing::Refused) => return,
+                Ok(Standing::Asked) => {
+                    told += 1;
+                    match told {
+                        1 => FIRST_LOOK,
+                        _ if told <= TELLINGS => POLL,
+                        _ => pauses.next_pause(),
                     }
                 }
-            }
-            open = still_open;
-            if !open.is_empty() {
-                let pause = if failed { pauses.next_pause() } else { POLL };
-                tokio::time::sleep(pause).await;
-            }
+                Err(error) => {
+                    self.report(arn, &error);
+                    pauses.next_pause()
+                }
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
-    async fn groups(&self) -> Result<Vec<String>, Error> {
-        if let Some(arns) = &self.configured {
-            return Ok(arns.clone());
+    /// The groups, and what our rows are listed by: the instance's id, or its addresses in groups of type `ip`.
+    async fn groups_and_ids(&self) -> Result<(Vec<String>, Vec<String>), Error> {
+        let groups = match &self.configured {
+            Some(arns) => arns.clone(),
+            None => match self.group.name().await? {
+                Some(name) => self.group.target_groups(&name).await?,
+                None => Vec::new(),
+            },
+        };
+        if groups.is_empty() {
+            return Ok((groups, Vec::new()));
         }
-        match self.group.name().await? {
-            Some(name) => self.group.target_groups(&name).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// What our rows are listed by: the instance's id, or its address in groups of type `ip`.
-    async fn ids(&self) -> Result<Vec<String>, Error> {
         let mut ids = vec![self.group.instance_id().await?.to_owned()];
-        ids.extend(self.imds.get("local-ipv4").await?);
-        Ok(ids)
+        ids.extend_from_slice(self.group.addresses().await?);
+        Ok((groups, ids))
     }
 
-    async fn tell(&self, arn: &str, ids: &[String]) -> Result<Standing, Error> {
+    async fn tell(&self, arn: &str, ids: &[String], told: u32) -> Result<Standing, Error> {
         let rows = match self.rows(arn, ids).await {
             Ok(rows) => rows,
             Err(error) => return self.excuse(arn, error),
         };
-        self.show(arn, &rows);
-        let staying: Vec<&TargetRow> = rows.iter().filter(|row| must_be_told(&row.state)).collect();
+        self.show(arn, &rows.ours);
+        let staying = rows.staying();
         if staying.is_empty() {
+            return if rows.whole {
+                Ok(Standing::Told)
+            } else {
+                Err(Error::lacks("DescribeTargetHealth", "the id of some target"))
+            };
+        }
+        if told >= TELLINGS && staying.iter().all(|row| row.state == "unused") {
+            tracing::warn!(
+                target_group = arn,
+                "targets are unused and still listed, the drain goes on without"
+            );
             return Ok(Standing::Told);
         }
-        match self.deregister(arn, &staying).await {
+        match self.deregister_all(arn, &staying).await {
             Ok(()) => Ok(Standing::Asked),
             Err(error) => self.excuse(arn, error),
         }
@@ -140,21 +191,21 @@ impl Targets {
 
     /// A deleted group is done with; a denied one is out of reach, and its Auto Scaling group tells it anyway.
     fn excuse(&self, arn: &str, error: Error) -> Result<Standing, Error> {
-        if error.is("TargetGroupNotFound") || error.is("TargetGroupNotFoundException") {
+        if is_gone(&error) {
             self.show(arn, &[]);
+            tracing::info!(target_group = arn, "target group is deleted");
             return Ok(Standing::Told);
         }
-        if error.is_denied() {
-            // Under a name of its own: another group's answer must not wipe it out.
-            self.board.error("denied-targets", Some(&error.to_string()));
+        if error.is_denied() || error.is("ValidationError") {
+            self.report(arn, &error);
             tracing::warn!(target_group = arn, reason = %error, "target group out of reach, its rows are not told");
-            self.heard();
-            return Ok(Standing::Denied);
+            return Ok(Standing::Refused);
         }
         Err(error)
     }
 
-    async fn rows(&self, arn: &str, ids: &[String]) -> Result<Vec<TargetRow>, Error> {
+    async fn rows(&self, arn: &str, ids: &[String]) -> Result<Rows, Error> {
+        let _slot = self.slots.acquire().await;
         // Unfiltered: a filter by id alone misses rows that were registered with a port of their own.
         let answer = self
             .group
@@ -166,64 +217,103 @@ impl Targets {
             .send()
             .await
             .map_err(|error| Error::new("DescribeTargetHealth", &error))?;
-        let row = |found: &aws_sdk_elasticloadbalancingv2::types::TargetHealthDescription| {
-            let target = found.target()?;
-            Some(TargetRow {
-                group: arn.to_owned(),
-                id: target.id()?.to_owned(),
-                port: target.port(),
-                zone: target.availability_zone().map(str::to_owned),
-                state: found.target_health()?.state()?.as_str().to_owned(),
-            })
-        };
-        let rows = answer.target_health_descriptions().iter().filter_map(row);
-        Ok(rows.filter(|row| ids.contains(&row.id)).collect())
+        Rows::read(arn, &answer, ids)
     }
 
-    async fn deregister(&self, arn: &str, rows: &[&TargetRow]) -> Result<(), Error> {
-        // Without the port a row with a port of its own stays, and the call succeeds all the same.
-        let target = |row: &TargetRow| {
-            TargetDescription::builder()
-                .id(&row.id)
-                .set_port(row.port)
-                .set_availability_zone(row.zone.clone())
-                .build()
-        };
+    /// One call for all rows, or, where the group finds one of them invalid, one for each: the others still leave.
+    async fn deregister_all(&self, arn: &str, rows: &[TargetRow]) -> Result<(), Error> {
+        let targets: Vec<Target> = rows.iter().map(Target::from).collect();
+        self.remembered(self.left.add(&targets));
+        match self.deregister(arn, &targets).await {
+            Err(error) if error.is("InvalidTarget") && targets.len() > 1 => {
+                let each = targets.chunks(1).map(|one| self.deregister(arn, one));
+                join_all(each).await.into_iter().collect()
+            }
+            answer => answer,
+        }
+    }
+
+    async fn deregister(&self, arn: &str, targets: &[Target]) -> Result<(), Error> {
+        let _slot = self.slots.acquire().await;
         self.group
             .aws()
             .elbv2()
             .await?
             .deregister_targets()
             .target_group_arn(arn)
-            .set_targets(Some(rows.iter().map(|row| target(row)).collect()))
+            .set_targets(Some(targets.iter().map(description).collect()))
             .send()
             .await
             .map_err(|error| Error::new("DeregisterTargets", &error))?;
-        for row in rows {
-            tracing::info!(target_id = row.id, port = row.port, target_group = arn, "target deregistered");
-            self.board.note(format!("deregistered {}:{}", row.id, row.port.unwrap_or_default()));
+        for target in targets {
+            tracing::info!(
+                target_id = target.id,
+                port = target.port,
+                target_group = arn,
+                "target deregistered"
+            );
+            self.board.note(format!("deregistered {}:{}", target.id, target.port.unwrap_or_default()));
         }
         Ok(())
     }
 
     fn show(&self, arn: &str, rows: &[TargetRow]) {
         self.heard();
-        self.board.error("targets", None);
+        self.report_ok(arn);
         let mut status = self.board.lock();
         status.targets.retain(|row| row.group != arn);
         status.targets.extend_from_slice(rows);
     }
 
-    fn report(&self, error: &Error) {
+    /// Each group's error under a name of its own: another's answer must not wipe it out.
+    fn report(&self, arn: &str, error: &Error) {
         if !error.is_silence() {
             self.heard();
         }
         let text = error.to_string();
-        if self.board.error("targets", Some(&text)) {
-            tracing::warn!(reason = text, "target group call failed");
+        if self.board.error(&part(arn), Some(&text)) {
+            tracing::warn!(target_group = arn, reason = text, "target group call failed");
+        }
+    }
+
+    fn report_ok(&self, arn: &str) {
+        self.board.error(&part(arn), None);
+    }
+
+    /// A list that cannot be written costs only its memory of a kill: the way out goes on.
+    fn remembered(&self, written: std::io::Result<()>) {
+        let error = written.err().map(|error| format!("failed to write {PATH}: {error}"));
+        if self.board.error("left", error.as_deref()) && error.is_some() {
+            tracing::warn!(reason = error, "list of deregistered targets not written");
         }
     }
 }
 
-#[cfg(test)]
-mod tests;
+impl From<&TargetRow> for Target {
+    fn from(row: &TargetRow) -> Self {
+        Self { group: row.group.clone(), id: row.id.clone(), port: row.port, zone: row.zone.clone() }
+    }
+}
+
+/// Without the port a row with a port of its own stays, and the call succeeds all the same.
+fn description(target: &Target) -> TargetDescription {
+    TargetDescription::builder()
+        .id(&target.id)
+        .set_port(target.port)
+        .set_availability_zone(target.zone.clone())
+        .build()
+}
+
+fn is_gone(error: &Error) -> bool {
+    error.is("TargetGroupNotFound") || error.is("TargetGroupNotFoundException")
+}
+
+/// `web` of `arn:…:targetgroup/web/6d0ecf831eec9f09`.
+fn name(arn: &str) -> &str {
+    arn.split('/').nth(1).unwrap_or(arn)
+}
+
+/// The board's name of a group's errors.
+fn part(arn: &str) -> String {
+    if arn.is_empty() { "targets".to_owned() } else { format!("targets {}", name(arn)) }
+}

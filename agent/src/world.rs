@@ -78,7 +78,7 @@ pub async fn run(config: Config, root: &Path) -> anyhow::Result<()> {
             config.terminate_hook.clone(),
             board.clone(),
         ),
-        drain: Arc::new(drain(&config, &group, &imds, &board, clock)),
+        drain: Arc::new(drain(&config, &group, &board, clock, root)),
         deadline: watch::Sender::new(life.deadline().unwrap_or_default()),
         board: board.clone(),
         clock,
@@ -109,9 +109,9 @@ async fn watch_bootstrap(root: PathBuf, board: Board, events: mpsc::Sender<Event
     bootstrap::watch(&root, board, events).await;
 }
 
-fn drain(config: &Config, group: &Arc<Group>, imds: &Arc<Imds>, board: &Board, clock: Clock) -> Drain {
+fn drain(config: &Config, group: &Arc<Group>, board: &Board, clock: Clock, root: &Path) -> Drain {
     Drain {
-        targets: Targets::new(group.clone(), imds.clone(), config.target_groups.clone(), board.clone()),
+        targets: Targets::new(group.clone(), config.target_groups.clone(), board.clone(), root),
         ports: config.ports.clone(),
         // The configuration's check has parsed it already.
         stub_status: config.stub_status.as_deref().and_then(|url| Url::parse(url).ok()),

@@ -106,7 +106,7 @@ fn draining(status: &Status) -> String {
         None => "connections that cannot be counted".to_owned(),
     };
     match status.waiting_for.as_deref() {
-        Some("targets") if status.errors.contains_key("targets") => {
+        Some("targets") if status.errors.keys().any(|part| part.starts_with("targets")) => {
             format!("AWS, to tell the load balancer (see error), {connections}{still}")
         }
         Some("targets") => format!("the load balancer to be told, {connections}{still}"),
@@ -127,7 +127,8 @@ fn instance(status: &Status) -> String {
 fn target(row: &crate::board::TargetRow) -> String {
     let port = row.port.map(|port| format!(":{port}")).unwrap_or_default();
     let group = row.group.rsplit("targetgroup/").next().unwrap_or(&row.group);
-    format!("{}{port} in {group} is {}", row.id, row.state)
+    let reason = row.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("{}{port} in {group} is {}{reason}", row.id, row.state)
 }
 
 fn check(row: &crate::board::CheckRow) -> String {
@@ -194,6 +195,7 @@ mod tests {
                 port: Some(80),
                 zone: None,
                 state: "healthy".to_owned(),
+                reason: None,
             });
             let error = Some(format!("line\nbreak {long}"));
             status.checks.push(CheckRow {

@@ -203,7 +203,7 @@ impl Steps {
     async fn tell(&self, group: usize) -> Result<bool, Error> {
         let rows = self.cloud.call("DescribeTargetHealth", |aws| Ok(aws.rows(group))).await?;
         let staying: Vec<u16> =
-            rows.iter().filter(|(_, state)| must_be_told(state)).map(|(port, _)| *port).collect();
+            rows.iter().filter(|(_, state)| must_be_told(state, None)).map(|(port, _)| *port).collect();
         if staying.is_empty() {
             return Ok(true);
         }

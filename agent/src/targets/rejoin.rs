@@ -1,0 +1,93 @@
+//! Comes back: what this agent deregistered itself, and nothing else, is registered again.
+
+use super::left::Target;
+use super::{LONGEST_PAUSE, POLL, Targets};
+use crate::aws::Error;
+use crate::pauses::Pauses;
+use futures_util::future::join_all;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Bounds the attempts, so that a group that never takes the instance back does not cost calls for ever; the list is
+/// kept, and the next `ready` tries again.
+const BOUND: Duration = Duration::from_hours(1);
+
+impl Targets {
+    /// Registers exactly the targets that this agent deregistered, each by id, port and zone; through outages, for an
+    /// hour at most. Groups that are deleted or denied are dropped, and said so.
+    ///
+    /// Comes back with whether nothing is left to be done. `false`: the bound ran out, or [`Targets::leave`] began,
+    /// which wins: no register call is sent after it, and it waits for the one under way.
+    pub async fn rejoin(&self) -> bool {
+        self.leaving.store(false, Ordering::SeqCst);
+        let mut groups: BTreeMap<String, Vec<Target>> = BTreeMap::new();
+        for target in self.left.targets() {
+            groups.entry(target.group.clone()).or_default().push(target);
+        }
+        let until = Instant::now() + BOUND;
+        let returns = groups.iter().map(|(arn, targets)| self.bring_back(arn, targets, until));
+        join_all(returns).await.into_iter().all(|back| back)
+    }
+
+    async fn bring_back(&self, arn: &str, targets: &[Target], until: Instant) -> bool {
+        let mut pauses = Pauses::new(POLL, LONGEST_PAUSE);
+        loop {
+            let answer = {
+                let _turn = self.turn.read().await;
+                if self.leaving.load(Ordering::SeqCst) {
+                    return false;
+                }
+                self.register(arn, targets).await
+            };
+            match answer {
+                Ok(()) => {
+                    self.report_ok(arn);
+                    for target in targets {
+                        let port = target.port.unwrap_or_default();
+                        tracing::info!(target_id = target.id, port, target_group = arn, "target registered");
+                        self.board.note(format!("registered {}:{port}", target.id));
+                    }
+                    self.forget(arn);
+                    return true;
+                }
+                Err(error) if super::is_gone(&error) || error.is_denied() => {
+                    tracing::warn!(target_group = arn, reason = %error, "target group dropped, its targets stay out");
+                    self.board.note(format!("not registered again in {}: {error}", super::name(arn)));
+                    self.forget(arn);
+                    return true;
+                }
+                Err(error) => self.report(arn, &error),
+            }
+            let pause = pauses.next_pause();
+            if Instant::now() + pause >= until {
+                tracing::error!(
+                    target_group = arn,
+                    "targets not registered: ask again with `kiln-agent ready`"
+                );
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn forget(&self, arn: &str) {
+        self.remembered(self.left.retain(|group| group != arn));
+    }
+
+    async fn register(&self, arn: &str, targets: &[Target]) -> Result<(), Error> {
+        let _slot = self.slots.acquire().await;
+        self.group
+            .aws()
+            .elbv2()
+            .await?
+            .register_targets()
+            .target_group_arn(arn)
+            .set_targets(Some(targets.iter().map(super::description).collect()))
+            .send()
+            .await
+            .map_err(|error| Error::new("RegisterTargets", &error))?;
+        Ok(())
+    }
+}
