@@ -1,21 +1,18 @@
 //! The commands: what each reads, prints and exits with.
 
 mod report;
+mod status;
 
 use crate::bootstrap::{Bootstrap, Outcome};
 use crate::config::{Config, DEFAULT_PATH};
-use crate::fetch::{Url, fetch};
 use crate::imds::Imds;
-use crate::{board::Status, journal, world};
-use anyhow::{Context, bail};
+use crate::{journal, world};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-/// Bounds `status`: the agent answers from memory.
-const STATUS_BOUND: Duration = Duration::from_secs(3);
 /// The exit code of an invalid configuration (`EX_CONFIG`); the unit does not restart on it.
 const EX_CONFIG: u8 = 78;
 
@@ -89,7 +86,7 @@ impl Cli {
             Command::Check => {
                 finish(print(&format!("{} is valid\n", path.display())).map(|()| ExitCode::SUCCESS))
             }
-            Command::Status { json } => finish(status(&config, json)),
+            Command::Status { json } => finish(status::status(&config, json)),
             Command::Bootstrap => finish(bootstrap(&config)),
             Command::Run => finish(run(config)),
             Command::Userdata { .. } => ExitCode::SUCCESS,
@@ -116,28 +113,6 @@ fn bootstrap(config: &Config) -> anyhow::Result<ExitCode> {
         .block_on(bootstrap.run())
         .context("failed to write /run/kiln/bootstrap.json: bootstrap runs as root")?;
     Ok(if report.outcome == Outcome::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let mut address = config.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    let url = Url::parse(&format!("http://{address}/status")).map_err(anyhow::Error::msg)?;
-    let reply = runtime()?
-        .block_on(fetch(hyper::Method::GET, &url, &[], STATUS_BOUND))
-        .context("failed to ask the agent: is kiln-agent.service running?")?;
-    if !reply.status.is_success() {
-        bail!("failed to ask the agent: it answered {}", reply.status);
-    }
-    if json {
-        print(&String::from_utf8_lossy(&reply.body))?;
-    } else {
-        let status: Status = serde_json::from_slice(&reply.body)
-            .context("failed to read the agent's status: is it of another version?")?;
-        print(&report::text(&status))?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn check_user_data(file: &Path) -> anyhow::Result<ExitCode> {

@@ -196,6 +196,15 @@ impl Config {
         config.rules().map_or(Ok(config), |broken| Err(Error::Rule(broken)))
     }
 
+    /// Where the endpoints are reached from this machine.
+    pub fn local_address(&self) -> SocketAddr {
+        let mut address = self.listen;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        address
+    }
+
     /// The bounds the lifecycle decides by.
     pub fn policy(&self) -> Policy {
         Policy {

@@ -51,7 +51,8 @@ impl State {
         durable::write(&self.path, &serde_json::to_vec(&document)?, 0o600)
     }
 
-    fn read(&self) -> io::Result<Option<Lifecycle>> {
+    /// Reads the life as it was written; `None` when there is none of this boot.
+    pub fn read(&self) -> io::Result<Option<Lifecycle>> {
         let bytes = match std::fs::read(&self.path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -1,85 +1,172 @@
 //! The status as a person reads it, within one terminal screen: what is waited for, since when, until when.
 
-use crate::board::Status;
-use crate::lifecycle::{HookStep, Phase, Settled};
+use crate::board::{CheckRow, Status, TargetRow};
+use crate::lifecycle::{Failure, HookStep, Phase, Settled};
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Lines of a terminal, less the prompt.
-const SCREEN: usize = 23;
-/// Lines of one kind that are shown before the rest is only counted.
-const ROWS: usize = 4;
-/// A line's length; what is longer is cut, since a wrapped line costs two.
-const WIDTH: usize = 100;
+pub(super) const SCREEN: usize = 23;
+/// Characters of a line; what is longer is cut, since a wrapped line costs two.
+const WIDTH: usize = 80;
+/// Of a line's name and the gap behind it.
+const NAMES: usize = 16;
+/// Lines of one kind. With three kinds and nine lines of which there is one each, five are left for the timeline.
+const ROWS: usize = 3;
+
+/// How the page is to look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    /// The present, for the wall times of what has begun and of what is to end.
+    pub(super) now: SystemTime,
+    /// Whether the reader is a terminal that takes colours.
+    pub(super) colour: bool,
+}
 
 /// Renders the status.
-pub(super) fn text(status: &Status) -> String {
-    let mut page = Page::default();
-    let since = span(status.phase_seconds);
-    page.line("phase", &format!("{} for {since}{}", status.phase.name(), until(status)));
-    page.line("ready", &format!("{}: {}", if status.ready { "yes" } else { "no" }, status.reason));
-    page.line("waiting for", &waiting(status));
-    page.line("instance", &instance(status));
-    for (name, step) in &status.hooks {
-        page.line(&format!("{name} hook"), &hook(name, *step));
-    }
-    page.rows("target", status.targets.iter().map(target));
-    page.rows("check", status.checks.iter().map(check));
-    page.line("metrics", &metrics(status));
-    page.rows("error", status.errors.iter().map(|(part, error)| format!("{part}: {error}")));
+pub(super) fn text(status: &Status, look: Look) -> String {
+    let mut page = Page::new(look.colour);
+    life(&mut page, status, look.now);
+    parts(&mut page, status);
     // The rest of the screen is for what has happened, the latest last.
-    let room = SCREEN.saturating_sub(page.lines).max(3);
+    let room = SCREEN.saturating_sub(page.lines);
     for entry in status.timeline.iter().skip(status.timeline.len().saturating_sub(room)) {
-        page.line(entry.at.get(11..19).unwrap_or_default(), &entry.what);
+        page.line(entry.at.get(11..19).unwrap_or_default(), &entry.what, Colour::None);
     }
     page.text
 }
 
+/// The lines about the whole: phase, times, reason, hooks and notices.
+pub(super) fn life(page: &mut Page, status: &Status, now: SystemTime) {
+    let since = wall(now.checked_sub(Duration::from_secs(status.phase_seconds)), status.phase_seconds);
+    let phase = format!("{} since {since}, for {}", status.phase.name(), span(status.phase_seconds));
+    page.line("phase", &phase, colour(status));
+    if let (Some(left), Some(end)) = (status.deadline_seconds, end(status)) {
+        let at = wall(now.checked_add(Duration::from_secs(left)), left);
+        let when = if left == 0 { "now".to_owned() } else { format!("{at}, in {}", span(left)) };
+        page.line("until", &format!("{when}: {end}"), Colour::None);
+    }
+    let ready = if status.ready { "yes" } else { "no" };
+    page.line("ready", &format!("{ready}: {}", status.reason), Colour::None);
+    page.line("waiting for", &waiting(status), Colour::Bold);
+    page.line("instance", &instance(status), Colour::None);
+    for (name, step) in &status.hooks {
+        let colour = if *step == HookStep::Settled(Settled::GaveUp) { Colour::Red } else { Colour::None };
+        page.line(&format!("{name} hook"), &hook(name, *step), colour);
+    }
+    let notices: Vec<_> = status.notices.iter().map(|notice| notice.name()).collect();
+    page.line("notices", &notices.join(", "), Colour::None);
+}
+
+/// The lines about the parts: targets, checks, metrics, errors.
+fn parts(page: &mut Page, status: &Status) {
+    page.rows("target", status.targets.iter().map(|row| (target(row), Colour::None)));
+    let mut checks: Vec<&CheckRow> = status.checks.iter().collect();
+    // What fails is what a person came for.
+    checks.sort_by_key(|check| check.healthy == Some(true));
+    page.rows("check", checks.into_iter().map(check));
+    page.line("metrics", &metrics(status), Colour::None);
+    let errors = status.errors.iter().map(|(part, error)| (format!("{part}: {error}"), Colour::Red));
+    page.rows("error", errors);
+}
+
+/// The few colours that are used; each also stands for a word in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    None,
+    Bold,
+    Green,
+    Yellow,
+    Red,
+}
+
+impl Colour {
+    fn code(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Bold => "\x1b[1m",
+            Self::Green => "\x1b[32m",
+            Self::Yellow => "\x1b[33m",
+            Self::Red => "\x1b[31m",
+        }
+    }
+}
+
+fn colour(status: &Status) -> Colour {
+    match status.phase {
+        _ if status.failure.is_some() => Colour::Red,
+        Phase::Serving if !status.ready => Colour::Red,
+        Phase::Serving | Phase::Warmed => Colour::Green,
+        _ => Colour::Yellow,
+    }
+}
+
 /// Lines of a name and a value; those without a value are left out.
-#[derive(Default)]
-struct Page {
-    text: String,
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) text: String,
     lines: usize,
+    coloured: bool,
 }
 
 impl Page {
-    fn line(&mut self, name: &str, value: &str) {
+    pub(super) fn new(coloured: bool) -> Self {
+        Self { text: String::new(), lines: 0, coloured }
+    }
+
+    pub(super) fn line(&mut self, name: &str, value: &str, colour: Colour) {
         if value.is_empty() {
             return;
         }
-        let value = value.replace(['\n', '\r'], " ");
-        let room = WIDTH - 15;
-        let cut: String = value.chars().take(room).collect();
-        let more = if cut.len() < value.len() { "…" } else { "" };
-        let _ = writeln!(self.text, "{name:>14}  {cut}{more}");
+        let value = cut(value, WIDTH - NAMES);
+        let (on, off) = match colour {
+            Colour::None => ("", ""),
+            _ if !self.coloured => ("", ""),
+            _ => (colour.code(), "\x1b[0m"),
+        };
+        let _ = writeln!(self.text, "{name:>14}  {on}{value}{off}");
         self.lines += 1;
     }
 
-    fn rows(&mut self, name: &str, rows: impl ExactSizeIterator<Item = String>) {
+    fn rows(&mut self, name: &str, rows: impl ExactSizeIterator<Item = (String, Colour)>) {
         let count = rows.len();
-        for row in rows.take(ROWS) {
-            self.line(name, &row);
+        let shown = if count > ROWS { ROWS - 1 } else { ROWS };
+        for (row, colour) in rows.take(shown) {
+            self.line(name, &row, colour);
         }
-        if count > ROWS {
-            self.line(name, &format!("and {} more: see --json", count - ROWS));
+        if count > shown {
+            self.line(name, &format!("and {} more: see --json", count - shown), Colour::None);
         }
     }
 }
 
-fn until(status: &Status) -> String {
-    let Some(left) = status.deadline_seconds else { return String::new() };
-    let what = match status.phase {
-        Phase::Bootstrapping | Phase::Warming if status.failure.is_some() => return String::new(),
-        Phase::Bootstrapping | Phase::Warming => "failed",
-        Phase::Draining => "over",
-        _ => "left",
-    };
-    format!(", {what} in {} at the latest", span(left))
+/// One line of at most `room` characters. Control characters could move a terminal's cursor: they become spaces.
+fn cut(value: &str, room: usize) -> String {
+    let mut chars = value.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = chars.by_ref().take(room).collect();
+    if chars.next().is_some() {
+        line.pop();
+        line.push('…');
+    }
+    line
+}
+
+/// What the end of the phase's time brings; `None` where it brings nothing any more.
+fn end(status: &Status) -> Option<&'static str> {
+    match status.phase {
+        Phase::Bootstrapping | Phase::Warming if status.failure.is_some() => None,
+        Phase::Bootstrapping | Phase::Warming => Some("then the launch has failed"),
+        Phase::Draining => Some("the drain is over by then"),
+        _ => Some("then the agent leaves"),
+    }
 }
 
 fn waiting(status: &Status) -> String {
     let open = |name| status.hooks.get(name).is_some_and(|step: &HookStep| step.is_open());
     match status.phase {
+        Phase::Bootstrapping if status.failure == Some(Failure::Bootstrap) => {
+            "a person, or the group: see journalctl -u kiln-bootstrap".to_owned()
+        }
         Phase::Bootstrapping => "kiln-bootstrap.service, which runs the user data".to_owned(),
         Phase::Warming => {
             let failing = status.checks.iter().filter(|check| check.healthy != Some(true)).count();
@@ -107,9 +194,9 @@ fn draining(status: &Status) -> String {
     };
     match status.waiting_for.as_deref() {
         Some("targets") if status.errors.keys().any(|part| part.starts_with("targets")) => {
-            format!("AWS, to tell the load balancer (see error), {connections}{still}")
+            format!("AWS (see error), {connections}{still}")
         }
-        Some("targets") => format!("the load balancer to be told, {connections}{still}"),
+        Some("targets") => format!("the load balancer, {connections}{still}"),
         Some("scripts") => format!("drain.scripts to end, {connections}{still}"),
         Some("quiet") => format!("drain.quiet to pass without work{still}"),
         Some(_) => format!("{connections}{still}"),
@@ -124,21 +211,25 @@ fn instance(status: &Status) -> String {
     format!("{id}{group}{}", target.unwrap_or_else(|| ", no target lifecycle state".to_owned()))
 }
 
-fn target(row: &crate::board::TargetRow) -> String {
+fn target(row: &TargetRow) -> String {
     let port = row.port.map(|port| format!(":{port}")).unwrap_or_default();
-    let group = row.group.rsplit("targetgroup/").next().unwrap_or(&row.group);
     let reason = row.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    format!("{}{port} in {group} is {}{reason}", row.id, row.state)
+    format!("{}{port} in {} is {}{reason}", row.id, short(&row.group), row.state)
 }
 
-fn check(row: &crate::board::CheckRow) -> String {
-    let state = match (row.healthy, &row.error) {
-        (Some(true), Some(error)) => format!("passes as yet, and failed last: {error}"),
-        (_, Some(error)) => format!("fails: {error}"),
-        (Some(true), None) => format!("passes in {} ms", row.elapsed_ms),
-        (_, None) => "no answer yet".to_owned(),
+/// The name in a target group's ARN, which ends in `targetgroup/name/id`.
+pub(super) fn short(arn: &str) -> &str {
+    arn.split("targetgroup/").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or(arn)
+}
+
+fn check(row: &CheckRow) -> (String, Colour) {
+    let (state, colour) = match (row.healthy, &row.error) {
+        (Some(true), Some(error)) => (format!("passes as yet, and failed last: {error}"), Colour::Yellow),
+        (_, Some(error)) => (format!("fails: {error}"), Colour::Red),
+        (Some(true), None) => (format!("passes in {} ms", row.elapsed_ms), Colour::None),
+        (_, None) => ("no answer yet".to_owned(), Colour::Yellow),
     };
-    format!("{} {state}", row.name)
+    (format!("{} {state}", row.name), colour)
 }
 
 fn metrics(status: &Status) -> String {
@@ -161,54 +252,23 @@ fn hook(name: &str, step: HookStep) -> String {
     }
 }
 
-fn span(seconds: u64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+/// A length of time, exact below an hour, in two units above.
+pub(super) fn span(seconds: u64) -> String {
+    let unit = match seconds {
+        ..3_600 => 1,
+        3_600..86_400 => 60,
+        _ => 3_600,
+    };
+    humantime::format_duration(Duration::from_secs(seconds - seconds % unit)).to_string()
+}
+
+/// A wall time in UTC; with its date where that may be another than today's.
+fn wall(at: Option<SystemTime>, away: u64) -> String {
+    let Some(at) = at else { return "long ago".to_owned() };
+    let text = humantime::format_rfc3339_seconds(at).to_string();
+    let (date, time) = (text.get(..10).unwrap_or_default(), text.get(11..19).unwrap_or_default());
+    if away < 12 * 3_600 { format!("{time} UTC") } else { format!("{date} {time} UTC") }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::board::{CheckRow, Entry, TargetRow};
-
-    #[test]
-    fn a_drain_says_what_it_waits_for_since_when_and_until_when() {
-        let mut status = crate::fake::board().snapshot();
-        (status.phase, status.phase_seconds, status.deadline_seconds) = (Phase::Draining, 75, Some(225));
-        (status.waiting_for, status.connections) = (Some("connections".to_owned()), Some(3));
-        status.advanced_seconds = Some(40);
-        let text = text(&status);
-        assert!(text.contains("phase  draining for 1m 15s, over in 3m 45s at the latest\n"), "{text}");
-        assert!(
-            text.contains("waiting for  3 connections with work in flight, unchanged for 40s\n"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn the_worst_day_fits_one_screen() {
-        let mut status = crate::fake::board().snapshot();
-        let long = "x".repeat(500);
-        for n in 0..40 {
-            status.targets.push(TargetRow {
-                group: long.clone(),
-                id: "i-0abc".to_owned(),
-                port: Some(80),
-                zone: None,
-                state: "healthy".to_owned(),
-                reason: None,
-            });
-            let error = Some(format!("line\nbreak {long}"));
-            status.checks.push(CheckRow {
-                name: format!("c{n}"),
-                healthy: Some(false),
-                error,
-                elapsed_ms: 0,
-            });
-            status.errors.insert(format!("part{n}"), long.clone());
-            status.timeline.push_back(Entry { at: "2026-01-01T00:00:00Z".to_owned(), what: long.clone() });
-        }
-        let text = text(&status);
-        assert!(text.lines().count() <= SCREEN + 3, "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH + 2), "{text}");
-    }
-}
+mod tests;
