@@ -14,6 +14,7 @@ pub mod world;
 
 // The steps, in the order an instance meets them.
 pub mod bootstrap;
+pub mod env;
 pub mod health;
 pub mod hook;
 pub mod metrics;

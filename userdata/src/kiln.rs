@@ -2,10 +2,12 @@
 //!
 //! ```toml
 //! #kiln
-//! [env]                                # for every service, into /run/kiln/env/<service>.env
+//! [env]                                # for every service of the image, into /run/kiln/env/<service>.env
 //! LOG_LEVEL = "info"
 //! DATABASE_URL = { ssm = "/shop/prod/database-url" }
 //! API_KEY = { secret = "shop/api", key = "key" }
+//! [service.shop.env]                   # for that one alone, over [env]
+//! LOG_LEVEL = "debug"
 //! [[file]]
 //! path = "/etc/shop/feature.json"
 //! content = '{"beta":true}'            # or base64 = "…"
@@ -19,50 +21,28 @@
 //! drain.max = "90s"
 //! ```
 
+mod env;
+
+pub use env::EnvValue;
+
 use crate::action::{self, Command, File, Owner};
 use crate::node::{self, Fault, Fields, Node, Value};
 use crate::transfer;
-use std::fmt;
 use std::time::Duration;
 
 /// What the document asks for, each list in its order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Kiln {
-    /// Environment variables of the services.
+    /// `[env]`: environment variables of every service.
     pub env: Vec<(String, EnvValue)>,
+    /// `[service.<name>.env]`: those of one service, which go over [`Kiln::env`].
+    pub service_env: Vec<(String, Vec<(String, EnvValue)>)>,
     /// Files, written before anything runs.
     pub files: Vec<File>,
     /// Commands.
     pub runs: Vec<Run>,
     /// The `[agent]` table as it stands; the agent judges it by its own configuration's rules.
     pub agent: Option<toml::Table>,
-}
-
-/// The value of an environment variable, or where it is kept.
-#[derive(Clone, PartialEq, Eq)]
-pub enum EnvValue {
-    /// The value itself.
-    Literal(String),
-    /// Name or ARN of a parameter in SSM's Parameter Store.
-    Ssm(String),
-    /// In Secrets Manager.
-    Secret {
-        /// Name or ARN.
-        id: String,
-        /// Key of a secret that is a JSON object; none takes the secret whole.
-        key: Option<String>,
-    },
-}
-
-/// Leaves literals out.
-impl fmt::Debug for EnvValue {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EnvValue::Literal(text) => write!(out, "Literal({} bytes)", text.len()),
-            EnvValue::Ssm(name) => write!(out, "Ssm({name})"),
-            EnvValue::Secret { id, key } => write!(out, "Secret({id}, {key:?})"),
-        }
-    }
 }
 
 /// A command and its bounds.
@@ -99,10 +79,36 @@ const TIMEOUT: Duration = Duration::from_hours(48);
 
 /// Reads a document's text, its first line included.
 pub(crate) fn parse(text: &str) -> Result<Kiln, Fault> {
-    let mut fields = node::toml::parse(text)?.fields("document")?;
+    let fields = node::toml::parse(text)?.fields("document")?;
+    document(fields, || toml::from_str(text).unwrap_or_default())
+}
+
+/// Reads the tables of a document where they stand within another one, under `key`; `besides` are keys of the
+/// caller's own there.
+pub(crate) fn section(text: &str, key: &str, besides: &[&str]) -> Result<Option<Kiln>, Fault> {
+    let mut around = node::toml::parse(text)?.fields("document")?;
+    let Some(node) = around.take(key) else { return Ok(None) };
+    let mut fields = node.fields(key)?;
+    fields.entries.retain(|(name, ..)| !besides.contains(&name.as_str()));
+    let whole = || {
+        let mut table: toml::Table = toml::from_str(text).unwrap_or_default();
+        match table.remove(key) {
+            Some(toml::Value::Table(section)) => section,
+            _ => toml::Table::new(),
+        }
+    };
+    document(fields, whole).map(Some)
+}
+
+fn document(mut fields: Fields, whole: impl FnOnce() -> toml::Table) -> Result<Kiln, Fault> {
     let mut kiln = Kiln::default();
     if let Some(env) = fields.take("env") {
-        kiln.env = self::env(env)?;
+        kiln.env = env::env(env)?;
+    }
+    if let Some(services) = fields.take("service") {
+        for (name, at, node) in services.fields("service")?.entries {
+            kiln.service_env.push(env::service(name, at, node)?);
+        }
     }
     for file in list(&mut fields, "file")? {
         kiln.files.push(self::file(file)?);
@@ -117,13 +123,12 @@ pub(crate) fn parse(text: &str) -> Result<Kiln, Fault> {
     }
     if let Some(agent) = fields.take("agent") {
         agent.fields("agent")?;
-        let mut table: toml::Table = toml::from_str(text).unwrap_or_default();
-        kiln.agent = match table.remove("agent") {
+        kiln.agent = match whole().remove("agent") {
             Some(toml::Value::Table(agent)) => Some(agent),
             _ => None,
         };
     }
-    fields.end("env, file, run, agent", &[])?;
+    fields.end("env, service, file, run, agent", &[])?;
     Ok(kiln)
 }
 
@@ -131,59 +136,6 @@ fn list(fields: &mut Fields, key: &str) -> Result<Vec<Node>, Fault> {
     let Some(node) = fields.take(key) else { return Ok(Vec::new()) };
     let at = node.at;
     node.list(key).map_err(|_| Fault::invalid(at, key, format!("write [[{key}]], in double brackets")))
-}
-
-fn env(node: Node) -> Result<Vec<(String, EnvValue)>, Fault> {
-    let mut env = Vec::new();
-    for (name, at, node) in node.fields("env")?.entries {
-        let named = name.bytes().enumerate().all(|(place, byte)| {
-            byte == b'_' || byte.is_ascii_alphabetic() || (place > 0 && byte.is_ascii_digit())
-        });
-        if name.is_empty() || !named {
-            return Err(Fault::invalid(at, "env", "a variable's name is letters, digits and '_'"));
-        }
-        let value = match node.value {
-            Value::Map(_) => reference(node)?,
-            _ => EnvValue::Literal(node.scalar(&name).map_err(|fault| {
-                let problem = "it must be a string, { ssm = \"…\" } or { secret = \"…\" }";
-                Fault::invalid(fault.at, &name, problem)
-            })?),
-        };
-        if matches!(&value, EnvValue::Literal(text) if text.contains('\0')) {
-            return Err(Fault::invalid(at, &name, "it must not hold a zero byte"));
-        }
-        env.push((name, value));
-    }
-    Ok(env)
-}
-
-fn reference(node: Node) -> Result<EnvValue, Fault> {
-    let mut fields = node.fields("env")?;
-    let at = fields.at;
-    let named = |key: &str, node: Node| -> Result<String, Fault> {
-        let at = node.at;
-        let text = node.text(key)?;
-        if text.is_empty() || text.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
-            return Err(Fault::invalid(at, key, "it must be a name or an ARN"));
-        }
-        Ok(text)
-    };
-    let value = match (fields.take("ssm"), fields.take("secret")) {
-        (Some(ssm), None) => EnvValue::Ssm(named("ssm", ssm)?),
-        (None, Some(secret)) => EnvValue::Secret {
-            id: named("secret", secret)?,
-            key: fields.take("key").map(|key| key.text("key")).transpose()?,
-        },
-        (None, None) if fields.entries.is_empty() => {
-            return Err(Fault::invalid(at, "env", "it must name { ssm = \"…\" } or { secret = \"…\" }"));
-        }
-        (Some(_), Some(_)) => {
-            return Err(Fault::invalid(at, "env", "it names both ssm and secret: keep one"));
-        }
-        (None, None) => EnvValue::Literal(String::new()),
-    };
-    fields.end("ssm, or secret and key", &[])?;
-    Ok(value)
 }
 
 fn file(node: Node) -> Result<File, Fault> {

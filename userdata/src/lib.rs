@@ -106,5 +106,22 @@ pub fn parse(raw: &[u8]) -> Result<UserData, Error> {
     part::Reader { budget: &mut budget, label: None, depth: 0, declared: None }.read(raw)
 }
 
+/// Reads the tables of a `#kiln` document where they stand under `key` of another TOML document, such as a manifest;
+/// `besides` are that document's own keys there, which are passed over. None without the key.
+///
+/// Fails as [`parse`] does; line and column are those of `text`.
+///
+/// ```
+/// let manifest = "[image]\nname = \"shop\"\n[userdata.env]\nLOG_LEVEL = \"info\"\n";
+/// let section = kiln_userdata::section(manifest, "userdata", &[])?.expect("it is there");
+/// assert_eq!(section.env[0].0, "LOG_LEVEL");
+/// let slip = kiln_userdata::section("[userdata.envs]\n", "userdata", &[]).expect_err("no such table");
+/// assert!(slip.to_string().starts_with("user data, line 1, column 11: unknown key 'envs'"));
+/// # Ok::<(), kiln_userdata::Error>(())
+/// ```
+pub fn section(text: &str, key: &str, besides: &[&str]) -> Result<Option<Kiln>, Error> {
+    kiln::section(text, key, besides).map_err(|fault| Error::in_text(None, text, fault.at, fault.reason))
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! User data in words: what an instance would do with it, a line each, for who is about to launch one.
 
-use crate::kiln::{EnvValue, Every, Kiln};
+use crate::kiln::{Every, Kiln};
 use crate::part::Leaf;
 use crate::{CloudConfig, Command, File, Script, UserData};
 use std::fmt::{self, Write as _};
@@ -38,13 +38,12 @@ fn script(script: &Script) -> String {
 fn kiln(document: &Kiln) -> String {
     let mut text = "a #kiln document\n".to_owned();
     for (name, value) in &document.env {
-        let source = match value {
-            EnvValue::Literal(_) => "a literal".to_owned(),
-            EnvValue::Ssm(parameter) => format!("parameter {parameter}"),
-            EnvValue::Secret { id, key: None } => format!("secret {id}"),
-            EnvValue::Secret { id, key: Some(key) } => format!("key {key} of secret {id}"),
-        };
-        line(&mut text, "env", &format!("{name} from {source}"));
+        line(&mut text, "env", &format!("{name} from {value}"));
+    }
+    for (service, variables) in &document.service_env {
+        for (name, value) in variables {
+            line(&mut text, "env", &format!("{name} of {service} from {value}"));
+        }
     }
     files(&mut text, &document.files);
     for run in &document.runs {

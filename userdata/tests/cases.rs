@@ -66,19 +66,25 @@ fn script(script: &Script) -> Value {
 }
 
 fn kiln(kiln: &Kiln) -> Value {
-    let env: Vec<Value> = kiln
-        .env
-        .iter()
-        .map(|(name, value)| match value {
-            EnvValue::Literal(text) => json!([name, { "literal": text }]),
-            EnvValue::Ssm(parameter) => json!([name, { "ssm": parameter }]),
-            EnvValue::Secret { id, key } => json!([name, { "secret": id, "key": key }]),
-        })
-        .collect();
-    json!({
-        "kind": "kiln", "env": env, "files": kiln.files.iter().map(file).collect::<Vec<_>>(),
+    let services: Vec<Value> =
+        kiln.service_env.iter().map(|(service, variables)| json!([service, env(variables)])).collect();
+    let mut tree = json!({
+        "kind": "kiln", "env": env(&kiln.env), "files": kiln.files.iter().map(file).collect::<Vec<_>>(),
         "runs": kiln.runs.iter().map(run).collect::<Vec<_>>(), "agent": kiln.agent.as_ref().map(ToString::to_string),
-    })
+    });
+    if !services.is_empty() {
+        tree["services"] = services.into();
+    }
+    tree
+}
+
+fn env(variables: &[(String, EnvValue)]) -> Vec<Value> {
+    let shown = variables.iter().map(|(name, value)| match value {
+        EnvValue::Literal(text) => json!([name, { "literal": text }]),
+        EnvValue::Ssm(parameter) => json!([name, { "ssm": parameter }]),
+        EnvValue::Secret { id, key } => json!([name, { "secret": id, "key": key }]),
+    });
+    shown.collect()
 }
 
 fn run(run: &Run) -> Value {

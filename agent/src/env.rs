@@ -1,0 +1,164 @@
+//! The `[env]` of user data as the services' environment files: `/run/kiln/env/<service>.env`.
+//!
+//! ```text
+//!  #kiln documents ─▶ plan (who gets what) ─▶ sources (literals, SSM, Secrets Manager) ─▶ file per service, 0600, on tmpfs
+//!                                                                                             │
+//!                              systemd reads it as root: EnvironmentFile=-/run/kiln/env/%i.env ◀┘
+//! ```
+//!
+//! `/run` is empty after each boot, so this is done on each. Values are in memory and in those files alone: nothing here
+//! logs one, shows one in `Debug`, or hands one to a process but the service's own.
+
+mod file;
+mod plan;
+mod secret;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+pub use secret::Secret;
+
+use crate::aws::Aws;
+use crate::durable;
+use kiln_userdata::UserData;
+use plan::{Plan, Variables};
+use sources::Values;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where the files lie under a root.
+pub const FOLDER: &str = "run/kiln/env";
+/// What names the image's services; `kiln` writes it.
+const IMAGE: &str = "etc/kiln/image.json";
+
+/// What was written.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The services that have a file now.
+    pub services: Vec<String>,
+    /// The variables of `[env]` itself, for who runs a `[[run]]`: commands see what every service sees.
+    pub shared: Vec<(String, Secret)>,
+}
+
+/// Why the environment is not as the user data says; the files are then as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The image does not say what its services are.
+    #[error(
+        "failed to read '{}', which names the services that [env] is for: provision the image with kiln: {reason}",
+        path.display()
+    )]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A `[service.<name>.env]` of no service.
+    #[error("user data has [service.{name}.env], and the image's services are {known}")]
+    UnknownService {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A source that is not read.
+    #[error("failed to read variable '{variable}' from {origin}: {reason}")]
+    Source {
+        /// The variable.
+        variable: String,
+        /// Where it is kept.
+        origin: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A value that systemd would drop, and with it the whole file.
+    #[error("variable '{variable}' holds {problem}, which no environment file can carry")]
+    Value {
+        /// The variable.
+        variable: String,
+        /// What it holds.
+        problem: &'static str,
+    },
+    /// A file cannot be written.
+    #[error("failed to write '{}': {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+}
+
+/// Writes the environment of each service on the image, and takes away files that nothing asks for any more.
+///
+/// All or nothing: the first file is written when every value is known. Asks AWS for what is kept there and for nothing
+/// else. Within a second without such values; bounded by [`Aws`]'s own retries otherwise.
+pub async fn write(root: &Path, data: &UserData, aws: &Aws) -> Result<Written, Error> {
+    let plan = Plan::new(data);
+    let services = if plan.is_empty() { Vec::new() } else { services(root)? };
+    let values = Values::fetch(&plan, aws).await?;
+    let known = plan.resolve(&services, |name, source| values.of(name, source))?;
+    let folder = root.join(FOLDER);
+    prepare(&folder, &known.services)?;
+    for (service, variables) in &known.services {
+        let path = folder.join(format!("{service}.env"));
+        let text = file::write(variables)?;
+        durable::write(&path, text.expose().as_bytes(), 0o600)
+            .map_err(|source| Error::File { path, source })?;
+    }
+    let services: Vec<String> = known.services.into_iter().map(|(service, _)| service).collect();
+    if !services.is_empty() {
+        tracing::info!(services = services.join(" "), "environment written");
+    }
+    Ok(Written { services, shared: known.shared })
+}
+
+/// The names of the services on the image.
+fn services(root: &Path) -> Result<Vec<String>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Image {
+        services: Vec<Named>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let path = root.join(IMAGE);
+    let broken = |reason: String| Error::Image { path: path.clone(), reason };
+    let text = std::fs::read(&path).map_err(|error| broken(error.to_string()))?;
+    let image: Image = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
+    let names: Vec<String> = image.services.into_iter().map(|service| service.name).collect();
+    // A name becomes a file's and a unit's.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    match names.iter().find(|name| name.is_empty() || !name.bytes().all(plain)) {
+        Some(name) => Err(broken(format!("'{name}' is no name of a service"))),
+        None => Ok(names),
+    }
+}
+
+/// The folder, open to root alone, with none but the wanted files.
+fn prepare(folder: &Path, wanted: &[(String, Variables<Secret>)]) -> Result<(), Error> {
+    let failed = |path: &Path, source| Error::File { path: path.to_owned(), source };
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound && wanted.is_empty() => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            std::fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
+            std::fs::read_dir(folder)
+        }
+        entries => entries,
+    };
+    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700))
+        .map_err(|source| failed(folder, source))?;
+    for entry in entries.map_err(|source| failed(folder, source))?.flatten() {
+        let path = entry.path();
+        let service = path.file_stem().unwrap_or_default().to_string_lossy();
+        let stale = path.extension().is_some_and(|kind| kind == "env")
+            && !wanted.iter().any(|(name, _)| *name == service);
+        if stale {
+            std::fs::remove_file(&path).map_err(|source| failed(&path, source))?;
+        }
+    }
+    Ok(())
+}
