@@ -1,5 +1,6 @@
 //! The commands: what each reads, prints and exits with.
 
+mod environment;
 mod report;
 mod status;
 
@@ -53,11 +54,30 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look after the environment of the services (as root).
+    #[command(after_help = "Examples:\n  kiln-agent env refresh")]
+    Env {
+        #[command(subcommand)]
+        command: EnvCommand,
+    },
     /// Look at user data before an instance does.
     #[command(after_help = "Examples:\n  kiln-agent userdata check user-data.sh")]
     Userdata {
         #[command(subcommand)]
         command: UserDataCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum EnvCommand {
+    /// Read the sources of [env] again and restart the services whose values changed, one after the other.
+    #[command(
+        after_help = "Examples:\n  kiln-agent env refresh           # after a parameter or a secret was changed\n  kiln-agent env refresh --check   # exits 1 when something changed; changes nothing\n\nRequests in flight are finished and new ones wait on the socket meanwhile. A source that does not answer changes\nnothing. To let a whole fleet have new values with health checks in between, refresh its instances."
+    )]
+    Refresh {
+        /// Only compare: exit 1 when a service's values changed.
+        #[arg(long)]
+        check: bool,
     },
 }
 
@@ -89,6 +109,9 @@ impl Cli {
             Command::Status { json } => finish(status::status(&config, json)),
             Command::Bootstrap => finish(bootstrap(&config)),
             Command::Run => finish(run(config)),
+            Command::Env { command: EnvCommand::Refresh { check } } => {
+                finish(environment::refresh(&config, check))
+            }
             Command::Userdata { .. } => ExitCode::SUCCESS,
         }
     }

@@ -11,11 +11,13 @@
 
 mod file;
 mod plan;
+mod refresh;
 mod secret;
 mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use refresh::{Refreshed, compare, refresh};
 pub use secret::Secret;
 
 use crate::aws::Aws;
@@ -23,7 +25,6 @@ use crate::durable;
 use kiln_userdata::UserData;
 use plan::{Plan, Variables};
 use sources::Values;
-use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -94,25 +95,47 @@ pub enum Error {
 /// Writes the environment of each service on the image, and takes away files that nothing asks for any more.
 ///
 /// All or nothing: the first file is written when every value is known. Asks AWS for what is kept there and for nothing
-/// else. Within a second without such values; bounded by [`Aws`]'s own retries otherwise.
+/// else; sources that do not answer are asked again for a minute.
 pub async fn write(root: &Path, data: &UserData, aws: &Aws) -> Result<Written, Error> {
-    let plan = Plan::new(data);
-    let services = if plan.is_empty() { Vec::new() } else { services(root)? };
-    let values = Values::fetch(&plan, aws).await?;
-    let known = plan.resolve(&services, |name, source| values.of(name, source))?;
+    let rendered = Rendered::of(root, data, aws).await?;
     let folder = root.join(FOLDER);
-    prepare(&folder, &known.services)?;
-    for (service, variables) in &known.services {
-        let path = folder.join(format!("{service}.env"));
-        let text = file::write(variables)?;
-        durable::write(&path, text.expose().as_bytes(), 0o600)
-            .map_err(|source| Error::File { path, source })?;
+    prepare(&folder, &rendered.files)?;
+    for (service, text) in &rendered.files {
+        put(&folder, service, text)?;
     }
-    let services: Vec<String> = known.services.into_iter().map(|(service, _)| service).collect();
+    let services: Vec<String> = rendered.files.into_iter().map(|(service, _)| service).collect();
     if !services.is_empty() {
         tracing::info!(services = services.join(" "), "environment written");
     }
-    Ok(Written { services, shared: known.shared })
+    Ok(Written { services, shared: rendered.shared })
+}
+
+/// What the files have to hold, by service.
+struct Rendered {
+    files: Vec<(String, Secret)>,
+    shared: Variables<Secret>,
+}
+
+impl Rendered {
+    async fn of(root: &Path, data: &UserData, aws: &Aws) -> Result<Self, Error> {
+        let plan = Plan::new(data);
+        let services = if plan.is_empty() { Vec::new() } else { services(root)? };
+        plan.knows(&services)?;
+        let values = Values::fetch(&plan, aws).await?;
+        let known = plan.resolve(&services, |name, source| values.of(name, source))?;
+        let files =
+            known.services.into_iter().map(|(service, variables)| Ok((service, file::write(&variables)?)));
+        Ok(Self { files: files.collect::<Result<_, Error>>()?, shared: known.shared })
+    }
+}
+
+fn path(folder: &Path, service: &str) -> PathBuf {
+    folder.join(format!("{service}.env"))
+}
+
+fn put(folder: &Path, service: &str, text: &Secret) -> Result<(), Error> {
+    let path = path(folder, service);
+    durable::write(&path, text.expose().as_bytes(), 0o600).map_err(|source| Error::File { path, source })
 }
 
 /// The names of the services on the image.
@@ -139,26 +162,25 @@ fn services(root: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// The folder, open to root alone, with none but the wanted files.
-fn prepare(folder: &Path, wanted: &[(String, Variables<Secret>)]) -> Result<(), Error> {
-    let failed = |path: &Path, source| Error::File { path: path.to_owned(), source };
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound && wanted.is_empty() => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            std::fs::create_dir_all(folder).map_err(|source| failed(folder, source))?;
-            std::fs::read_dir(folder)
-        }
-        entries => entries,
-    };
-    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700))
-        .map_err(|source| failed(folder, source))?;
-    for entry in entries.map_err(|source| failed(folder, source))?.flatten() {
-        let path = entry.path();
-        let service = path.file_stem().unwrap_or_default().to_string_lossy();
-        let stale = path.extension().is_some_and(|kind| kind == "env")
-            && !wanted.iter().any(|(name, _)| *name == service);
-        if stale {
-            std::fs::remove_file(&path).map_err(|source| failed(&path, source))?;
-        }
+fn prepare(folder: &Path, wanted: &[(String, Secret)]) -> Result<(), Error> {
+    if wanted.is_empty() && !folder.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::set_permissions(folder, PermissionsExt::from_mode(0o700)))
+        .map_err(|source| Error::File { path: folder.to_owned(), source })?;
+    for (_, path) in stale(folder, wanted) {
+        std::fs::remove_file(&path).map_err(|source| Error::File { path, source })?;
     }
     Ok(())
+}
+
+/// Files of services that are not to have one, each with the service.
+fn stale(folder: &Path, wanted: &[(String, Secret)]) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| path.extension().is_some_and(|kind| kind == "env"))
+        .filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path)))
+        .filter(|(service, _)| !wanted.iter().any(|(name, _)| name == service))
+        .collect()
 }

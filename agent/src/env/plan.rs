@@ -48,6 +48,14 @@ impl Plan {
         self.shared.iter().chain(self.services.iter().flat_map(|(_, variables)| variables))
     }
 
+    /// Whether every service that is named is one of the image's.
+    pub(super) fn knows(&self, services: &[String]) -> Result<(), Error> {
+        match self.services.iter().find(|(name, _)| !services.contains(name)) {
+            Some((name, _)) => Err(Error::UnknownService { name: name.clone(), known: services.join(", ") }),
+            None => Ok(()),
+        }
+    }
+
     /// For each of the image's services the shared variables and its own over them; `value` gives each its value.
     pub(super) fn resolve(
         &self,
@@ -57,9 +65,6 @@ impl Plan {
         let values = |variables: &Variables<EnvValue>| -> Result<Variables<Secret>, Error> {
             variables.iter().map(|(name, source)| Ok((name.clone(), value(name, source)?))).collect()
         };
-        if let Some((name, _)) = self.services.iter().find(|(name, _)| !services.contains(name)) {
-            return Err(Error::UnknownService { name: name.clone(), known: services.join(", ") });
-        }
         let shared = values(&self.shared)?;
         let mut known = Vec::new();
         for service in services {

@@ -198,9 +198,7 @@ fn image(services: &[&str]) -> tempfile::TempDir {
 
 async fn written(root: &Path, text: &str) -> Result<Written, Error> {
     let data = kiln_userdata::parse(text.as_bytes()).expect("it is valid");
-    // Port 1 of loopback: nothing that is written here may ask AWS.
-    let aws = Aws::new(Arc::new(Imds::new("http://127.0.0.1:1").expect("an address")));
-    write(root, &data, &aws).await
+    write(root, &data, &nowhere()).await
 }
 
 fn file(root: &Path, service: &str) -> Vec<(String, String)> {
@@ -210,4 +208,64 @@ fn file(root: &Path, service: &str) -> Vec<(String, String)> {
 
 fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
+}
+
+#[tokio::test]
+async fn a_refresh_restarts_the_services_whose_values_changed_and_no_other() {
+    let root = image(&["shop", "movies"]);
+    let said = root.path().join("said");
+    let systemctl = root.path().join("systemctl");
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\n", said.display());
+    durable::write(&systemctl, script.as_bytes(), 0o755).expect("the script is written");
+    let refreshed = async |text: &str| {
+        let data = kiln_userdata::parse(text.as_bytes()).expect("it is valid");
+        let changed = compare(root.path(), &data, &nowhere()).await.expect("it is compared");
+        let done = refresh(root.path(), &data, &nowhere(), &systemctl).await.expect("it is refreshed");
+        assert!(done.iter().all(|one| one.failure.is_none()), "{done:?}");
+        let names: Vec<String> = done.into_iter().map(|one| one.service).collect();
+        assert_eq!(names, changed, "a comparison finds what a refresh would change");
+        names
+    };
+    let both = "#kiln\n[env]\nA = \"1\"\n[service.movies.env]\nB = \"1\"\n";
+    written(root.path(), both).await.expect("it is written");
+    assert_eq!(refreshed(both).await, Vec::<String>::new());
+    assert!(!said.exists(), "nothing is restarted");
+    assert_eq!(refreshed(&both.replace("B = \"1\"", "B = \"2\"")).await, ["movies"]);
+    assert_eq!(file(root.path(), "movies"), [("A", "1"), ("B", "2")].map(owned));
+    assert_eq!(refreshed("#kiln\n[service.movies.env]\nA = \"1\"\nB = \"2\"\n").await, ["shop"]);
+    assert!(!root.path().join(FOLDER).join("shop.env").exists());
+    let said = std::fs::read_to_string(said).expect("systemctl was run");
+    assert_eq!(said, "try-restart gunicorn@movies.service\ntry-restart gunicorn@shop.service\n");
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_answer_changes_nothing() {
+    let root = image(&["shop"]);
+    written(root.path(), "#kiln\n[env]\nA = \"1\"\n").await.expect("it is written");
+    let fake = crate::fake::Fake::start(|_, _| (400, r#"{"__type":"AccessDeniedException"}"#)).await;
+    let config = crate::fake::sdk(&fake.url);
+    let aws = Aws::with_config(Arc::new(Imds::new(&fake.url).expect("an address")), config);
+    let data = kiln_userdata::parse(b"#kiln\n[env]\nA = { ssm = \"/a\" }\n").expect("it is valid");
+    for result in [
+        write(root.path(), &data, &aws).await.map(|_| ()),
+        refresh(root.path(), &data, &aws, Path::new("/nonexistent")).await.map(|_| ()),
+    ] {
+        let message = result.expect_err("the source is denied").to_string();
+        assert!(message.starts_with("failed to read variable 'A' from parameter /a: "), "{message}");
+        assert_eq!(file(root.path(), "shop"), [("A", "1")].map(owned));
+    }
+}
+
+#[tokio::test]
+async fn a_restart_that_fails_is_reported_with_its_unit() {
+    let root = image(&["shop"]);
+    let data = kiln_userdata::parse(b"#kiln\n[env]\nA = \"1\"\n").expect("it is valid");
+    let done = refresh(root.path(), &data, &nowhere(), Path::new("/bin/false")).await.expect("it is written");
+    let failure = done[0].failure.as_deref().expect("the restart failed");
+    assert!(failure.starts_with("systemctl try-restart gunicorn@shop.service exited with 1"), "{failure}");
+}
+
+/// Port 1 of loopback: what is written from literals must not ask AWS.
+fn nowhere() -> Aws {
+    Aws::new(Arc::new(Imds::new("http://127.0.0.1:1").expect("an address")))
 }
