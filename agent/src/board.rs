@@ -1,5 +1,6 @@
 //! What is known, in memory: written by the steps, read by `/readyz`, `/status` and `/metrics`.
 
+use crate::bootstrap::Report;
 use crate::lifecycle::{Failure, Hook, HookStep, Lifecycle, Notice, Phase};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,8 @@ pub struct Status {
     pub failure: Option<Failure>,
     /// The failure in words.
     pub failure_detail: Option<String>,
+    /// The bootstrap's own word of how far it has come, as last read.
+    pub bootstrap: Option<Report>,
     /// Seconds until the phase gives up, or ends at the latest.
     pub deadline_seconds: Option<u64>,
     /// What a drain waits for: `targets`, `scripts`, `connections`, `quiet`.
@@ -142,6 +145,7 @@ impl Board {
             reason: String::new(),
             failure: None,
             failure_detail: None,
+            bootstrap: None,
             deadline_seconds: None,
             waiting_for: None,
             advanced_seconds: None,

@@ -1,26 +1,46 @@
-//! Runs the user data, once per instance, and leaves word of how it went.
+//! Does what the user data asks for, each part of it until it has succeeded once, and leaves word of how it went.
 //!
 //! ```text
-//!  instance id ─▶ user data ─▶ mark "begun" ─▶ script ─▶ mark its result ─▶ /run/kiln/bootstrap.json
+//!  instance id ─▶ user data ─▶ [agent], [env] ─▶ for each part in order:  mark "begun" ─▶ work ─▶ mark its result
+//!                     │ invalid: nothing is run       │                    └─ failed: the rest waits
+//!                     ▼                               ▼
+//!                 /run/kiln/bootstrap.json, from the first moment to the last
 //! ```
 //!
-//! The marks lie in `/var/lib/kiln/instances/<id>/`, synced: an image that was made of a running instance carries
-//! marks of another id, which nobody reads. A begun script without a result has not run: it is run again.
+//! All that outlives a boot lies in `/var/lib/kiln/instances/<id>/`: `marks/`, synced; `parts/`, the scripts as they were
+//! run; `output/`, what they printed. An image that was made of a running instance carries marks of another id, which
+//! nobody reads. A part without a result has not been done: it is run again.
 
+mod accounts;
+mod command;
+mod files;
+mod halt;
+mod mark;
 mod outcome;
+mod output;
+mod perform;
+mod plan;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use outcome::{Outcome, PATH, Report, watch};
+pub use command::UMASK;
+pub use halt::Halt;
+pub use outcome::{Outcome, PATH, PartRow, Report, Step, watch};
 
-use crate::child::{self, End};
-use crate::durable;
-use crate::imds::Imds;
-use serde::{Deserialize, Serialize};
+use crate::aws::Aws;
+use crate::config::Source;
+use crate::env;
+use crate::imds::{self, Imds};
+use accounts::Accounts;
+use command::Surroundings;
+use mark::{Marks, Verdict};
+use outcome::Desk;
+use perform::Hands;
+use plan::{Part, Work};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::process::Command;
-use tokio::time::Instant;
 
 /// What a bootstrap goes by.
 #[derive(Debug)]
@@ -28,11 +48,15 @@ pub struct Bootstrap<'a> {
     /// `/`, or a folder that stands for it.
     pub root: &'a Path,
     /// The metadata service.
-    pub imds: &'a Imds,
+    pub imds: Arc<Imds>,
     /// How long to wait for it.
     pub imds_wait: Duration,
-    /// How long the script may run.
-    pub timeout: Duration,
+    /// Where the configuration is read from, which `[agent]` goes over.
+    pub source: &'a Source,
+    /// Whether the machine goes down.
+    pub halt: Halt,
+    /// Writes all that programs have written to the disk: sync(2). A result must not outlive the work.
+    pub sync: fn(),
 }
 
 /// Why an instance's user data did not do its work.
@@ -40,143 +64,154 @@ pub struct Bootstrap<'a> {
 pub enum Failure {
     /// No instance id or no user data could be had.
     #[error(transparent)]
-    Imds(#[from] crate::imds::Error),
+    Imds(#[from] imds::Error),
     /// An instance id that cannot name a folder.
     #[error("metadata service gave '{0}' as the instance id")]
     InstanceId(String),
     /// Not something that is run.
     #[error(transparent)]
     UserData(#[from] kiln_userdata::Error),
-    /// The script ended badly.
+    /// Settings that are not valid, in user data or after it.
+    #[error("{}", .0.to_string().lines().next().unwrap_or_default())]
+    Settings(#[from] crate::config::Error),
+    /// The services' environment could not be had or written.
+    #[error(transparent)]
+    Env(#[from] crate::env::Error),
+    /// Something that this agent does not do.
     #[error("{0}")]
-    Script(String),
-    /// The script could not be started.
-    #[error("failed to run the user data by '{interpreter}': {source}")]
+    NotDone(String),
+    /// A part ended badly, or could not be done.
+    #[error("{0}")]
+    Part(String),
+    /// A part could not be started.
+    #[error("failed to run {title} by '{program}': {source}")]
     Start {
-        /// The interpreter of its first line.
-        interpreter: String,
+        /// What messages call the part.
+        title: String,
+        /// The interpreter or the program.
+        program: String,
         /// The reason.
         source: std::io::Error,
     },
-    /// It failed on an earlier boot, and a script runs once.
-    #[error("{reason}, on an earlier boot; remove {} to run it again", mark.display())]
-    Before {
-        /// What it said then.
-        reason: String,
-        /// The mark.
-        mark: PathBuf,
-    },
-    /// A mark could not be read or written.
+    /// What outlives the boot could not be read or written.
     #[error("failed to keep '{}': {source}", path.display())]
-    Mark {
+    Keep {
         /// The file.
         path: PathBuf,
         /// The reason.
         source: std::io::Error,
     },
-}
-
-/// How a script ended, in its mark.
-#[derive(Debug, Serialize, Deserialize)]
-struct Mark {
-    ok: bool,
-    reason: Option<String>,
-    at: String,
+    /// The machine goes down: no failure, but not done either.
+    #[error("cut off by the end of this boot: {0} goes on when bootstrap is started again")]
+    CutOff(String),
 }
 
 impl Bootstrap<'_> {
     /// Does it all and writes the report, which is given back too. The error is that of writing it.
     pub async fn run(&self) -> std::io::Result<Report> {
-        let started = Instant::now();
-        let mut report = Report::begun();
-        report.write(self.root)?;
-        let result = self.perform(&mut report).await;
-        report.elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match result {
+        let desk = Arc::new(Desk::new(self.root)?);
+        let result = self.perform(&desk).await;
+        desk.end(|report| match &result {
             Ok(()) => {
                 report.outcome = Outcome::Ok;
                 tracing::info!(elapsed_ms = report.elapsed_ms, ran = report.ran, "bootstrap done");
             }
+            // The group must not hear of a failure where there is only a reboot: see `Outcome::Running`.
+            Err(failure @ Failure::CutOff(_)) => {
+                report.reason = Some(failure.to_string());
+                tracing::warn!(reason = %failure, "bootstrap not done");
+            }
             Err(failure) => {
                 report.outcome = Outcome::Failed;
-                let reason = failure.to_string();
-                tracing::error!(elapsed_ms = report.elapsed_ms, reason, "bootstrap failed");
-                report.reason = Some(reason);
+                report.reason = Some(failure.to_string());
+                tracing::error!(elapsed_ms = report.elapsed_ms, reason = %failure, "bootstrap failed");
             }
-        }
-        report.write(self.root)?;
-        Ok(report)
+        })
     }
 
-    async fn perform(&self, report: &mut Report) -> Result<(), Failure> {
-        let id = self.imds.get_patiently("instance-id", self.imds_wait).await?;
-        if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+    async fn perform(&self, desk: &Arc<Desk>) -> Result<(), Failure> {
+        let id =
+            self.before_halt("instance-id", self.imds.get_patiently("instance-id", self.imds_wait)).await?;
+        if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err(Failure::InstanceId(id));
         }
-        report.instance_id = Some(id.clone());
-        let raw = self.imds.user_data_patiently(self.imds_wait).await?.unwrap_or_default();
-        let Some(script) = kiln_userdata::parse(&raw)?.into_script()? else {
-            return Ok(());
-        };
-        for note in script.notes() {
-            tracing::warn!(reason = %note, "user data mended");
-        }
+        desk.change(|report| report.instance_id = Some(id.clone()));
+        let raw = self.before_halt("user data", self.imds.user_data_patiently(self.imds_wait)).await?;
+        let data = kiln_userdata::parse(&raw.unwrap_or_default())?;
+        let config = settings::take_over(self.root, self.source, &data)?;
+        let aws = Aws::new(self.imds.clone());
+        let env = self.before_halt("[env]", env::write(self.root, &data, &aws)).await?;
+        let parts = plan::plan(&data, config.bootstrap_timeout);
+        let accounts = Accounts::read(self.root);
+        judge_early(&parts, &accounts)?;
         let folder = self.root.join("var/lib/kiln/instances").join(&id);
-        let result = folder.join("user-data.result.json");
-        if let Some(mark) = read_mark(&result)? {
-            tracing::info!(at = mark.at, "user data ran before");
-            let reason = mark.reason.unwrap_or_else(|| "user data failed".to_owned());
-            return if mark.ok { Ok(()) } else { Err(Failure::Before { reason, mark: result }) };
-        }
-        let keep = |path: PathBuf, bytes: &[u8], mode| {
-            durable::write(&path, bytes, mode).map_err(|source| Failure::Mark { path, source })
+        let marks = Marks::new(&folder, &id, &crate::clock::boot_id());
+        let verdicts = parts.iter().map(|part| marks.judge(part)).collect::<Result<Vec<_>, _>>()?;
+        let due: Vec<bool> = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Run { .. })).collect();
+        let bounds = parts.iter().zip(&due).filter(|(_, due)| **due).filter_map(|(part, _)| part.timeout);
+        let bound: Duration = bounds.sum();
+        desk.change(|report| {
+            report.bound_ms = Some(u64::try_from(bound.as_millis()).unwrap_or(u64::MAX));
+            report.parts = parts.iter().zip(&verdicts).map(|(part, verdict)| row(part, verdict)).collect();
+        });
+        // Asked for only where a command will hear it: a boot that has nothing to do asks three things.
+        let region = if bound.is_zero() { None } else { self.region().await? };
+        let variables = env.shared.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+        let surroundings = Surroundings { instance_id: &id, region: region.as_deref(), variables };
+        let hands = Hands {
+            root: self.root,
+            folder: &folder,
+            surroundings,
+            accounts: &accounts,
+            marks: &marks,
+            halt: &self.halt,
+            sync: self.sync,
+            desk,
         };
-        keep(folder.join("user-data.begun"), crate::clock::wall_time().as_bytes(), 0o600)?;
-        let file = folder.join("user-data");
-        keep(file.clone(), script.body(), 0o700)?;
-        report.ran = true;
-        let outcome = self.execute(&file, script.interpreter(), report).await;
-        if let Err(failure @ Failure::Start { .. }) = outcome {
-            // It has not run at all: the next boot may find the interpreter.
-            return Err(failure);
+        for (at, (part, verdict)) in parts.iter().zip(verdicts).enumerate() {
+            hands.take(at, part, verdict).await?;
         }
-        let reason = outcome.as_ref().err().map(ToString::to_string);
-        let mark = Mark { ok: outcome.is_ok(), reason, at: crate::clock::wall_time() };
-        keep(result, &serde_json::to_vec(&mark).unwrap_or_default(), 0o600)?;
-        outcome
+        // What user data wrote may be settings too: the next start of the agent must not be the first to look.
+        if due.contains(&true) {
+            self.source.load()?;
+        }
+        Ok(())
     }
 
-    async fn execute(&self, file: &Path, interpreter: &str, report: &mut Report) -> Result<(), Failure> {
-        let mut command = Command::new(file);
-        command.current_dir("/");
-        tracing::info!(interpreter, "user data begins");
-        let end = child::run(command, "user-data", self.timeout)
-            .await
-            .map_err(|source| Failure::Start { interpreter: interpreter.to_owned(), source })?;
-        match end {
-            End::Exited(0) => Ok(()),
-            End::Exited(code) => {
-                report.exit_code = Some(code);
-                Err(Failure::Script(format!("user data script exited with {code}")))
-            }
-            End::Killed(signal) => {
-                Err(Failure::Script(format!("user data script was killed by signal {signal}")))
-            }
-            End::TimedOut => {
-                let bound = humantime::format_duration(self.timeout);
-                Err(Failure::Script(format!(
-                    "user data script did not end within {bound} (bootstrap.timeout)"
-                )))
-            }
+    /// Asks for what the work needs until the machine goes down.
+    async fn before_halt<T, E: Into<Failure>>(
+        &self,
+        what: &str,
+        ask: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            answer = ask => answer.map_err(Into::into),
+            () = self.halt.asked() => Err(Failure::CutOff(what.to_owned())),
         }
+    }
+
+    async fn region(&self) -> Result<Option<String>, Failure> {
+        let item = "placement/region";
+        self.before_halt(item, self.imds.find_patiently(item, self.imds_wait)).await
     }
 }
 
-fn read_mark(path: &Path) -> Result<Option<Mark>, Failure> {
-    match std::fs::read(path) {
-        // A mark that cannot be read is no result, and no result means not done.
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Failure::Mark { path: path.into(), source }),
+/// Refuses what can be seen to fail before anything is run.
+fn judge_early(parts: &[Part<'_>], accounts: &Accounts) -> Result<(), Failure> {
+    let keys = parts.iter().find(|part| matches!(part.work, Work::Keys(_)));
+    match keys {
+        Some(part) if accounts.person().is_none() => Err(Failure::NotDone(format!(
+            "{}: the image has no user to log in as (uid 1000 or above, with a shell): make one in the image",
+            part.title
+        ))),
+        _ => Ok(()),
     }
+}
+
+fn row(part: &Part<'_>, verdict: &Verdict) -> PartRow {
+    let step = match verdict {
+        Verdict::Run { .. } | Verdict::Refused(_) => Step::Waiting,
+        Verdict::Done => Step::Earlier,
+    };
+    PartRow { name: part.name.clone(), step, ..PartRow::default() }
 }

@@ -4,8 +4,8 @@ mod environment;
 mod report;
 mod status;
 
-use crate::bootstrap::{Bootstrap, Outcome};
-use crate::config::{Config, DEFAULT_PATH};
+use crate::bootstrap::{self, Bootstrap, Halt, Outcome};
+use crate::config::{Config, DEFAULT_PATH, Source};
 use crate::imds::Imds;
 use crate::{journal, world};
 use anyhow::Context;
@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The exit code of an invalid configuration (`EX_CONFIG`); the unit does not restart on it.
 const EX_CONFIG: u8 = 78;
@@ -98,7 +99,8 @@ impl Cli {
             return finish(check_user_data(file));
         }
         let path = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-        let config = match Config::load(path, self.config.is_some()) {
+        let source = Source::new(path, self.config.is_some(), Path::new("/"));
+        let config = match source.load() {
             Ok(config) => config,
             Err(error) => return complain(&error.to_string(), EX_CONFIG),
         };
@@ -107,8 +109,8 @@ impl Cli {
                 finish(print(&format!("{} is valid\n", path.display())).map(|()| ExitCode::SUCCESS))
             }
             Command::Status { json } => finish(status::status(&config, json)),
-            Command::Bootstrap => finish(bootstrap(&config)),
-            Command::Run => finish(run(config)),
+            Command::Bootstrap => finish(bootstrap(&config, &source)),
+            Command::Run => finish(run(config, &source)),
             Command::Env { command: EnvCommand::Refresh { check } } => {
                 finish(environment::refresh(&config, check))
             }
@@ -117,24 +119,28 @@ impl Cli {
     }
 }
 
-fn run(config: Config) -> anyhow::Result<ExitCode> {
+fn run(config: Config, source: &Source) -> anyhow::Result<ExitCode> {
     journal::init().map_err(anyhow::Error::msg)?;
-    runtime()?.block_on(world::run(config, Path::new("/")))?;
+    let mut next = Some(config);
+    while let Some(config) = next {
+        // A runtime of its own: with it everything ends that went by the settings before.
+        next = runtime()?.block_on(world::run(config, source, Path::new("/")))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn bootstrap(config: &Config) -> anyhow::Result<ExitCode> {
+fn bootstrap(config: &Config, source: &Source) -> anyhow::Result<ExitCode> {
     journal::init().map_err(anyhow::Error::msg)?;
-    let imds = Imds::from_env().map_err(anyhow::Error::msg)?;
-    let bootstrap = Bootstrap {
-        root: Path::new("/"),
-        imds: &imds,
-        imds_wait: config.imds_wait,
-        timeout: config.bootstrap_timeout,
-    };
-    let report = runtime()?
-        .block_on(bootstrap.run())
-        .context("failed to write /run/kiln/bootstrap.json: bootstrap runs as root")?;
+    let imds = Arc::new(Imds::from_env().map_err(anyhow::Error::msg)?);
+    let root = Path::new("/");
+    // Started by hand, it does the same as by its unit.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(bootstrap::UMASK));
+    let report = runtime()?.block_on(async {
+        let halt = Halt::from_signals(root).context("failed to handle SIGTERM")?;
+        let bootstrap =
+            Bootstrap { root, imds, imds_wait: config.imds_wait, source, halt, sync: nix::unistd::sync };
+        bootstrap.run().await.context("failed to write /run/kiln/bootstrap.json: bootstrap runs as root")
+    })?;
     Ok(if report.outcome == Outcome::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -5,10 +5,12 @@
 
 mod fragment;
 mod rules;
+mod source;
 #[cfg(test)]
 mod tests;
 
 pub use fragment::{Rebalance, Selector};
+pub use source::{Source, USER_DATA};
 
 use crate::lifecycle::{OnFailure, Policy};
 use fragment::Fragment;
@@ -61,7 +63,7 @@ pub struct Config {
     pub rebalance: Rebalance,
     /// The metrics' settings.
     pub metrics: Metrics,
-    /// How long user data may run.
+    /// How long a part of user data may run that names no bound of its own.
     pub bootstrap_timeout: Duration,
     /// How long bootstrap waits for the metadata service.
     pub imds_wait: Duration,
@@ -128,18 +130,11 @@ pub enum Error {
 }
 
 impl Config {
-    /// Reads `path` and, beside it, `<stem>.d/*.toml` in the order of their names.
+    /// Reads `path`, beside it `<stem>.d/*.toml` in the order of their names, and then user data's `[agent]`.
     ///
     /// A missing file is an error only when it was `named` by the caller: an instance without one runs on defaults.
     pub fn load(path: &Path, named: bool) -> Result<Self, Error> {
-        let mut merged = Fragment::default();
-        if named || path.exists() {
-            merged.merge(read(path)?);
-        }
-        for fragment in fragments(&path.with_extension("d"))? {
-            merged.merge(read(&fragment)?);
-        }
-        Self::check(merged)
+        Source::new(path, named, Path::new("/")).load()
     }
 
     /// Parses one document; `name` is what errors call it.
@@ -216,25 +211,4 @@ impl Config {
             margin: self.margin,
         }
     }
-}
-
-fn read(path: &Path) -> Result<Fragment, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
-    Fragment::parse(&text, &path.display().to_string()).map_err(Error::Syntax)
-}
-
-fn fragments(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => {
-            return Err(Error::Read { path: folder.into(), source });
-        }
-    };
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
-        .collect();
-    found.sort();
-    Ok(found)
 }

@@ -7,6 +7,11 @@ use std::path::Path;
 
 /// Writes `bytes` to `path` with `mode`; a reader sees the file before or after, never in between.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_owned(path, bytes, mode, None)
+}
+
+/// [`write`] for a file of another user: `owner` is a uid and a gid.
+pub fn write_owned(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
     let folder =
         path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "path has no folder"))?;
     fs::create_dir_all(folder)?;
@@ -18,9 +23,14 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+    // Nobody reads it before it is whose it is to be.
+    let first = if owner.is_some() { mode & 0o700 } else { mode };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(first).open(&beside)?;
     file.write_all(bytes)?;
-    // The mode given to open is cut by the umask.
+    if let Some((user, group)) = owner {
+        std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
+    }
+    // The mode given to open is cut by the umask, and that of a program by a change of its owner.
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     file.sync_all()?;
     fs::rename(&beside, path)?;

@@ -102,6 +102,11 @@ impl Imds {
         .await
     }
 
+    /// [`Imds::get`] through outages, for at most `bound`.
+    pub async fn find_patiently(&self, item: &str, bound: Duration) -> Result<Option<String>, Error> {
+        patiently(bound, || self.get(item)).await
+    }
+
     /// [`Imds::user_data`] through outages, for at most `bound`.
     pub async fn user_data_patiently(&self, bound: Duration) -> Result<Option<Bytes>, Error> {
         patiently(bound, || self.user_data()).await

@@ -4,7 +4,7 @@ use crate::aws::Aws;
 use crate::board::Board;
 use crate::bootstrap;
 use crate::clock::{Clock, Moment};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::drain::Drain;
 use crate::driver;
 use crate::fetch::Url;
@@ -13,7 +13,7 @@ use crate::health;
 use crate::hook::Hooks;
 use crate::http;
 use crate::imds::Imds;
-use crate::lifecycle::{Effect, Event, Hook, Lifecycle, Notice, Settled};
+use crate::lifecycle::{Effect, Event, Hook, Lifecycle, Notice, Policy, Settled};
 use crate::metrics::{Flush, Metrics};
 use crate::notice::Poller;
 use crate::state::State;
@@ -54,11 +54,12 @@ struct Said {
     alive: Option<Instant>,
 }
 
-/// Runs the agent to its end, with all files under `root`.
-pub async fn run(config: Config, root: &Path) -> anyhow::Result<()> {
+/// Runs the agent to its end, with all files under `root`; or until user data has changed its settings, which come back
+/// and which the next run goes by: it goes on with the same life.
+pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result<Option<Config>> {
     let clock = Clock::system();
     let state = State::new(root);
-    let (life, open) = state.resume(config.policy(), clock.now());
+    let (life, open) = state.resume(policy(&config, root), clock.now());
     let board = Board::new(&life);
     let imds = Arc::new(Imds::from_env().map_err(anyhow::Error::msg)?);
     let aws = Arc::new(Aws::new(imds.clone()));
@@ -97,16 +98,66 @@ pub async fn run(config: Config, root: &Path) -> anyhow::Result<()> {
     };
     tokio::spawn(poller.run());
     tokio::spawn(Metrics::new(config.metrics.clone(), group, board.clone()).run(flush_requests));
-    tokio::spawn(watch_bootstrap(root.to_owned(), board.clone(), events.clone()));
+    let (renew, renewed) = oneshot::channel();
+    tokio::spawn(watch_bootstrap(
+        root.to_owned(),
+        board.clone(),
+        events.clone(),
+        source.clone(),
+        config.clone(),
+        renew,
+    ));
     tokio::spawn(health::watch(config, board, events.clone()));
-    let stop = signals(events)?;
+    let interrupted = signals(events)?;
     systemd::ready();
+    let mut next = None;
+    let stop = async {
+        tokio::select! {
+            () = interrupted => {}
+            Ok(config) = renewed => next = Some(config),
+        }
+    };
     driver::run(life, open, &world, clock, heard, stop).await;
-    Ok(())
+    Ok(next)
 }
 
-async fn watch_bootstrap(root: PathBuf, board: Board, events: mpsc::Sender<Event>) {
-    bootstrap::watch(&root, board, events).await;
+/// The configuration's, with room for the bootstrap that is under way: its parts may have bounds of their own.
+fn policy(config: &Config, root: &Path) -> Policy {
+    let mut policy = config.policy();
+    if let Some(bound) = bootstrap::Report::read(root).and_then(|report| report.bound_ms) {
+        let more = Duration::from_millis(bound).saturating_sub(config.bootstrap_timeout);
+        policy.bootstrap_deadline = policy.bootstrap_deadline.saturating_add(more);
+    }
+    policy
+}
+
+async fn watch_bootstrap(
+    root: PathBuf,
+    board: Board,
+    events: mpsc::Sender<Event>,
+    source: Source,
+    config: Config,
+    renew: oneshot::Sender<Config>,
+) {
+    let deadline = policy(&config, &root).bootstrap_deadline;
+    let renew = Mutex::new(Some(renew));
+    let outdated = |_: &bootstrap::Report| {
+        let now = match source.load() {
+            Ok(now) => now,
+            Err(error) => {
+                // Bootstrap says so too, and fails; what runs goes on as it is.
+                tracing::warn!(reason = %error, "settings not taken over");
+                return false;
+            }
+        };
+        if now == config && policy(&now, &root).bootstrap_deadline <= deadline {
+            return false;
+        }
+        tracing::info!("settings have changed, starting over with them");
+        let renew = renew.lock().unwrap_or_else(PoisonError::into_inner).take();
+        renew.is_some_and(|renew| renew.send(now).is_ok())
+    };
+    bootstrap::watch(&root, board, events, outdated).await;
 }
 
 fn drain(config: &Config, group: &Arc<Group>, board: &Board, clock: Clock, root: &Path) -> Drain {

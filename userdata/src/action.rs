@@ -11,18 +11,23 @@ pub struct File {
     pub path: String,
     /// The bytes, decoded.
     pub content: Vec<u8>,
-    /// Permission bits, at most 0o7777.
-    pub mode: u32,
-    /// Whose it is; root's if not said.
+    /// Permission bits, at most 0o7777; if not said [`File::MODE`], or those of the file that is appended to.
+    pub mode: Option<u32>,
+    /// Whose it is; if not said root's, or that of the file that is appended to.
     pub owner: Option<Owner>,
     /// Whether the content goes behind what is there.
     pub append: bool,
 }
 
+impl File {
+    /// The permission bits of a file that does not name any.
+    pub const MODE: u32 = 0o644;
+}
+
 /// Leaves the content out.
 impl fmt::Debug for File {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "File({} {:04o}, {} bytes)", self.path, self.mode, self.content.len())
+        write!(out, "File({} {:?}, {} bytes)", self.path, self.mode, self.content.len())
     }
 }
 

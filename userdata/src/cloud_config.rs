@@ -11,7 +11,7 @@ use crate::{gzip, transfer};
 /// What the document asks for, each list in its order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CloudConfig {
-    /// `bootcmd`: before anything else, on each boot.
+    /// `bootcmd`: before anything else of the document, on each boot.
     pub boot_commands: Vec<Command>,
     /// `write_files`: once per instance.
     pub files: Vec<File>,
@@ -107,8 +107,8 @@ fn file(node: Node, budget: &mut Budget) -> Result<File, Fault> {
         Some(node) => decode(node, encoding, budget)?,
     };
     let mode = match fields.take("permissions") {
-        None => 0o644,
-        Some(node) => permissions(node)?,
+        None => None,
+        Some(node) => Some(permissions(node)?),
     };
     let owner = match fields.take("owner") {
         None => None,

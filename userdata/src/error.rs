@@ -88,9 +88,6 @@ pub enum Reason {
     /// A form that EC2 tooling knows and Kiln does not read.
     #[error("{0} is not supported: write a '#!' script or a #kiln document")]
     Unsupported(Kind),
-    /// A form that is read, and that the caller cannot run.
-    #[error("{0} is not supported yet: pass one script that begins with '#!'")]
-    NotRun(&'static str),
     /// Bytes of no known form.
     #[error(
         "is of no known kind (it begins with {found}): begin it with '#!' and an interpreter, '#kiln' or '#cloud-config'"
@@ -165,7 +162,6 @@ impl Reason {
             Reason::TooManyParts => "too-many-parts",
             Reason::TooDeep => "too-deep",
             Reason::Unsupported(_) => "unsupported",
-            Reason::NotRun(_) => "not-run",
             Reason::Unknown { .. } => "unknown-kind",
             Reason::EncodedTwice(_) => "encoded-twice",
             Reason::NoInterpreter => "no-interpreter",

@@ -17,6 +17,7 @@
 //! command = ["/srv/shop/current/venv/bin/flask", "db", "upgrade"]    # or a line for /bin/sh
 //! every = "instance"                   # or "boot"
 //! timeout = "2m"                       # user = "app-shop", directory = "/srv/shop", umask = "0027"
+//! repeat = false                       # never begun a second time, however the first time ended
 //! [agent]                              # the same keys as agent.toml
 //! drain.max = "90s"
 //! ```
@@ -28,6 +29,7 @@ pub use env::EnvValue;
 use crate::action::{self, Command, File, Owner};
 use crate::node::{self, Fault, Fields, Node, Value};
 use crate::transfer;
+use std::fmt;
 use std::time::Duration;
 
 /// What the document asks for, each list in its order.
@@ -43,6 +45,19 @@ pub struct Kiln {
     pub runs: Vec<Run>,
     /// The `[agent]` table as it stands; the agent judges it by its own configuration's rules.
     pub agent: Option<toml::Table>,
+    /// The document, for who judges `[agent]` and has to name a place in it; empty without that, and of a section.
+    pub text: Text,
+}
+
+/// A document as it was written.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Text(pub String);
+
+/// Leaves the text out.
+impl fmt::Debug for Text {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Text({} bytes)", self.0.len())
+    }
 }
 
 /// A command and its bounds.
@@ -54,6 +69,8 @@ pub struct Run {
     pub command: Command,
     /// How often.
     pub every: Every,
+    /// Whether it is begun again when it failed, or when nobody knows how it ended.
+    pub repeat: bool,
     /// How long it may take; none leaves it to the agent's own bound.
     pub timeout: Option<Duration>,
     /// Who runs it; root if not said.
@@ -80,7 +97,11 @@ const TIMEOUT: Duration = Duration::from_hours(48);
 /// Reads a document's text, its first line included.
 pub(crate) fn parse(text: &str) -> Result<Kiln, Fault> {
     let fields = node::toml::parse(text)?.fields("document")?;
-    document(fields, || toml::from_str(text).unwrap_or_default())
+    let mut kiln = document(fields, || toml::from_str(text).unwrap_or_default())?;
+    if kiln.agent.is_some() {
+        text.clone_into(&mut kiln.text.0);
+    }
+    Ok(kiln)
 }
 
 /// Reads the tables of a document where they stand within another one, under `key`; `besides` are keys of the
@@ -153,7 +174,7 @@ fn file(node: Node) -> Result<File, Fault> {
         }
         _ => return Err(Fault::invalid(at, "file", "it must have one of content and base64")),
     };
-    let mode = octal(&mut fields, "mode")?.unwrap_or(0o644);
+    let mode = octal(&mut fields, "mode")?;
     let owner = owner(&mut fields, "owner")?;
     let append = fields.take("append").map(|append| append.truth("append")).transpose()?.unwrap_or(false);
     fields.end("path, content, base64, mode, owner, append", &[])?;
@@ -181,6 +202,21 @@ fn run(node: Node) -> Result<Run, Fault> {
             }
         }
     };
+    let repeat = match fields.take("repeat") {
+        None => true,
+        Some(node) => {
+            let at = node.at;
+            let repeat = node.truth("repeat")?;
+            if !repeat && every == Every::Boot {
+                return Err(Fault::invalid(
+                    at,
+                    "repeat",
+                    "it runs on each boot by every = \"boot\": drop one",
+                ));
+            }
+            repeat
+        }
+    };
     let timeout = fields.take("timeout").map(duration).transpose()?;
     let user = owner(&mut fields, "user")?;
     let directory = match fields.take("directory") {
@@ -191,8 +227,8 @@ fn run(node: Node) -> Result<Run, Fault> {
         }
     };
     let umask = octal(&mut fields, "umask")?;
-    fields.end("name, command, every, timeout, user, directory, umask", &[])?;
-    Ok(Run { name, command, every, timeout, user, directory, umask })
+    fields.end("name, command, every, repeat, timeout, user, directory, umask", &[])?;
+    Ok(Run { name, command, every, repeat, timeout, user, directory, umask })
 }
 
 fn command(node: Node) -> Result<Command, Fault> {

@@ -30,7 +30,7 @@ pub use action::{Command, File, Owner};
 pub use cloud_config::CloudConfig;
 pub use compose::{Composed, Form, Refusal, Source, compose};
 pub use error::{Error, Label, Place, Reason};
-pub use kiln::{EnvValue, Every, Kiln, Run};
+pub use kiln::{EnvValue, Every, Kiln, Run, Text};
 pub use kind::Kind;
 pub use limits::{LIMIT, NESTING, PARTS, UNPACKED};
 pub use part::{Leaf, Part};
@@ -72,25 +72,6 @@ impl UserData {
                 }
             }
         }
-    }
-
-    /// The one script that this is, however wrapped; none when it is empty. For who runs nothing else: any other
-    /// content is an error that names the first such part.
-    pub fn into_script(self) -> Result<Option<Script>, Error> {
-        let mut found = None;
-        for (label, leaf) in self.leaves() {
-            let what = match leaf {
-                Leaf::Script(script) if found.is_none() => {
-                    found = Some(script.clone());
-                    continue;
-                }
-                Leaf::Script(_) => "a second script",
-                Leaf::Kiln(_) => "a #kiln document",
-                Leaf::CloudConfig(_) => "a #cloud-config document",
-            };
-            return Err(Error::new(label, 0, Reason::NotRun(what)));
-        }
-        Ok(found)
     }
 }
 

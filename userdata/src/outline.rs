@@ -51,10 +51,11 @@ fn kiln(document: &Kiln) -> String {
             Every::Instance => "once per instance",
             Every::Boot => "on each boot",
         };
+        let once = if run.repeat { "" } else { " and never again" };
         let bound = run
             .timeout
             .map_or(String::new(), |bound| format!(", within {}", humantime::format_duration(bound)));
-        line(&mut text, "run", &format!("{}: {}, {every}{bound}", run.name, program(&run.command)));
+        line(&mut text, "run", &format!("{}: {}, {every}{once}{bound}", run.name, program(&run.command)));
     }
     if let Some(agent) = &document.agent {
         let tables: Vec<&str> = agent.keys().map(String::as_str).collect();
@@ -85,11 +86,8 @@ fn files(text: &mut String, files: &[File]) {
     for file in files {
         let owner = file.owner.as_ref().map_or("root", |owner| owner.user.as_str());
         let verb = if file.append { "appended" } else { "written" };
-        line(
-            text,
-            "file",
-            &format!("{} {:04o} {owner}, {} bytes {verb}", file.path, file.mode, file.content.len()),
-        );
+        let mode = file.mode.unwrap_or(File::MODE);
+        line(text, "file", &format!("{} {mode:04o} {owner}, {} bytes {verb}", file.path, file.content.len()));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the table of cases does not show: the limit, the one-script view, secrecy of messages.
+//! What the table of cases does not show: the limit, the leaves, secrecy of messages.
 
 use super::*;
 
@@ -20,28 +20,20 @@ fn one_script_is_found_however_it_is_wrapped() {
         String::from_utf8_lossy(&script)
     );
     for raw in [script.clone(), gzip::pack(&script), part.into_bytes()] {
-        let found = parse(&raw).expect("valid").into_script().expect("one script").expect("not empty");
+        let data = parse(&raw).expect("valid");
+        let [(None, Leaf::Script(found))] = data.leaves()[..] else { panic!("one script: {data:?}") };
         assert_eq!(found.body(), script);
     }
-    assert_eq!(parse(b"\n").expect("valid").into_script(), Ok(None));
-}
-
-#[test]
-fn what_is_not_run_is_named_with_its_part() {
-    let raw = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\n#!/bin/sh\n--b\n\n#kiln\n--b--\n";
-    let error = parse(raw).expect("valid").into_script().expect_err("a document");
-    assert_eq!(
-        error.to_string(),
-        "part 2, byte 0: a #kiln document is not supported yet: pass one script that begins with '#!'"
-    );
+    assert!(parse(b"\n").expect("valid").leaves().is_empty());
 }
 
 #[test]
 fn neither_debug_output_nor_messages_hold_what_may_be_secret() {
-    let texts: [&[u8]; 6] = [
+    let texts: [&[u8]; 7] = [
         b"#!/bin/sh\nexport TOKEN=hunter2\n",
         b"#kiln\n[env]\nTOKEN = \"hunter2\"\n[[file]]\npath = \"/a\"\ncontent = \"hunter2\"\n",
         b"#kiln\n[env]\nTOKEN = [\"hunter2\"]\n",
+        b"#kiln\n[env]\nTOKEN = \"hunter2\"\n[agent]\ndrain.max = \"1m\"\n",
         b"#kiln\n[env]\nTOKEN = \"hunter2\n",
         b"#cloud-config\nwrite_files:\n  - path: /a\n    content: hunter2\n    append: hunter2\n",
         b"#cloud-config\nruncmd: [[echo, hunter2]]\nhostname: 'hunter2\n",

@@ -91,6 +91,7 @@ fn run(run: &Run) -> Value {
     json!({
         "name": run.name, "command": command(&run.command),
         "every": match run.every { Every::Instance => "instance", Every::Boot => "boot" },
+        "repeat": run.repeat,
         "timeout_seconds": run.timeout.map(|timeout| timeout.as_secs()),
         "user": run.user.as_ref().map(|owner| format!("{owner:?}")),
         "directory": run.directory, "umask": run.umask.map(|umask| format!("{umask:04o}")),
@@ -115,7 +116,7 @@ fn command(command: &Command) -> Value {
 
 fn file(file: &File) -> Value {
     json!({
-        "path": file.path, "content": bytes(&file.content), "mode": format!("{:04o}", file.mode),
+        "path": file.path, "content": bytes(&file.content), "mode": format!("{:04o}", file.mode.unwrap_or(File::MODE)),
         "owner": file.owner.as_ref().map(|owner| json!([owner.user, owner.group])), "append": file.append,
     })
 }

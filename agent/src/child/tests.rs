@@ -1,6 +1,7 @@
 //! Commands that do not behave.
 
 use super::*;
+use std::sync::Mutex;
 use tokio::time::Instant;
 
 #[tokio::test]
@@ -72,17 +73,59 @@ async fn a_flood_of_output_ends_with_its_command() {
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
-#[tokio::test]
-async fn lines_are_cut_at_their_limit_and_not_joined() {
+#[test]
+fn lines_are_cut_at_their_limit_and_not_joined() {
     let long = "x".repeat(3 * LINE_LIMIT);
     let text = format!("short\n{long}\n\nlast");
-    let mut reader = BufReader::new(text.as_bytes());
-    let (mut line, mut lengths) = (Vec::new(), Vec::new());
-    while read_line(&mut reader, &mut line).await.expect("memory does not fail") {
-        lengths.push(line.len());
-        line.clear();
+    for chunk in [1, 7, CHUNK] {
+        let (mut lines, mut lengths) = (Lines::default(), Vec::new());
+        let mut tell = |line: &[u8]| lengths.push(line.len());
+        for bytes in text.as_bytes().chunks(chunk) {
+            lines.push(bytes, &mut tell);
+        }
+        lines.end(&mut tell);
+        assert_eq!(lengths, [5, LINE_LIMIT, 0, 4], "in chunks of {chunk}");
     }
-    assert_eq!(lengths, [5, LINE_LIMIT, 1, 4]);
+}
+
+#[tokio::test]
+async fn a_flood_is_cut_by_lines_and_by_bytes_and_said_once() {
+    #[derive(Default)]
+    struct Count(Mutex<(usize, usize, usize)>);
+    impl Ear for Count {
+        fn line(&self, _: &'static str, line: &str) {
+            let mut count = self.0.lock().expect("no test panics with it");
+            (count.0, count.1) = (count.0 + 1, count.1 + line.len());
+        }
+        fn flooded(&self, _: &'static str) {
+            self.0.lock().expect("no test panics with it").2 += 1;
+        }
+    }
+    let wide = format!("{}\n", "x".repeat(4000)).repeat(3000);
+    for (text, lines) in [("y\n".repeat(3 * LINES), LINES), (wide, BYTES / 4000)] {
+        let count = Arc::new(Count::default());
+        pass_on(Some(text.as_bytes()), "stdout", count.clone()).await;
+        let (told, size, floods) = *count.0.lock().expect("no test panics with it");
+        assert_eq!((told, floods), (lines, 1));
+        assert!(size <= BYTES, "{size}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_is_cut_off_may_end_by_itself_first() {
+    assert_eq!(cut_off("exit 0").await, End::Exited(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_cut_off_and_does_not_end_is_ended() {
+    assert_eq!(cut_off("sleep 1000").await, End::CutOff);
+}
+
+async fn cut_off(script: &str) -> End {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script]);
+    let ear = Arc::new(Journal("test".to_owned()));
+    run_heard(command, Duration::from_hours(1), ear, async {}).await.expect("there is a shell")
 }
 
 async fn sh(script: &str, bound_ms: u64) -> End {

@@ -1,5 +1,7 @@
 //! The status as a person reads it, within one terminal screen: what is waited for, since when, until when.
 
+mod bootstrap;
+
 use crate::board::{CheckRow, Status, TargetRow};
 use crate::lifecycle::{Failure, HookStep, Phase, Settled};
 use std::fmt::Write as _;
@@ -167,7 +169,7 @@ fn waiting(status: &Status) -> String {
         Phase::Bootstrapping if status.failure == Some(Failure::Bootstrap) => {
             "a person, or the group: see journalctl -u kiln-bootstrap".to_owned()
         }
-        Phase::Bootstrapping => "kiln-bootstrap.service, which runs the user data".to_owned(),
+        Phase::Bootstrapping => bootstrap::waiting(status),
         Phase::Warming => {
             let failing = status.checks.iter().filter(|check| check.healthy != Some(true)).count();
             format!("{failing} of {} checks", status.checks.len())

@@ -114,10 +114,17 @@ table!(Bootstrap { timeout: Span, imds_wait: Span });
 impl Fragment {
     /// Parses one file; the error begins `name:line:column:` and ends with the line and a caret.
     pub(super) fn parse(text: &str, name: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| {
-            let (line, column) = error.span().map_or((1, 1), |span| position(text, span.start));
-            format!("{name}:{line}:{column}: {}\n{}", error.message(), error.to_string().trim_end())
-        })
+        parse(text, name)
+    }
+
+    /// Parses the `[agent]` table of a document that holds others too.
+    pub(super) fn parse_agent(text: &str, name: &str) -> Result<Self, String> {
+        #[derive(Deserialize, Default)]
+        #[serde(default)]
+        struct Document {
+            agent: Fragment,
+        }
+        parse(text, name).map(|document: Document| document.agent)
     }
 
     /// Takes in a later fragment: its keys win, its checks are added.
@@ -130,6 +137,13 @@ impl Fragment {
         self.metrics.merge(later.metrics);
         self.bootstrap.merge(later.bootstrap);
     }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let (line, column) = error.span().map_or((1, 1), |span| position(text, span.start));
+        format!("{name}:{line}:{column}: {}\n{}", error.message(), error.to_string().trim_end())
+    })
 }
 
 fn position(text: &str, offset: usize) -> (usize, usize) {

@@ -80,6 +80,7 @@ async fn restart(systemctl: &Path, service: &str) -> Result<(), String> {
         Ok(End::TimedOut) => {
             Err(format!("{unit} did not restart within {}", humantime::format_duration(RESTART_BOUND)))
         }
+        Ok(end @ End::CutOff) => Err(format!("systemctl try-restart {unit} {end}")),
         Err(error) => Err(format!("failed to run {}: {error}", systemctl.display())),
     }
 }
