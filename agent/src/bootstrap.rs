@@ -34,6 +34,7 @@ use crate::env;
 use crate::imds::{self, Imds};
 use accounts::Accounts;
 use command::Surroundings;
+use kiln_userdata::{Leaf, UserData};
 use mark::{Marks, Verdict};
 use outcome::Desk;
 use perform::Hands;
@@ -138,6 +139,7 @@ impl Bootstrap<'_> {
         desk.change(|report| report.instance_id = Some(id.clone()));
         let raw = self.before_halt("user data", self.imds.user_data_patiently(self.imds_wait)).await?;
         let data = kiln_userdata::parse(&raw.unwrap_or_default())?;
+        tell_what_was_mended(&data);
         let config = settings::take_over(self.root, self.source, &data)?;
         let aws = Aws::new(self.imds.clone());
         let env = self.before_halt("[env]", env::write(self.root, &data, &aws)).await?;
@@ -193,6 +195,16 @@ impl Bootstrap<'_> {
     async fn region(&self) -> Result<Option<String>, Failure> {
         let item = "placement/region";
         self.before_halt(item, self.imds.find_patiently(item, self.imds_wait)).await
+    }
+}
+
+fn tell_what_was_mended(data: &UserData) {
+    for (label, leaf) in data.leaves() {
+        let Leaf::Script(script) = leaf else { continue };
+        for note in script.notes() {
+            let part = label.map_or_else(|| "user data".to_owned(), ToString::to_string);
+            tracing::warn!(part, reason = %note, "user data mended");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod environment;
 mod report;
 mod status;
+mod userdata;
 
 use crate::bootstrap::{self, Bootstrap, Halt, Outcome};
 use crate::config::{Config, DEFAULT_PATH, Source};
@@ -85,7 +86,12 @@ enum EnvCommand {
 #[derive(Debug, Subcommand)]
 enum UserDataCommand {
     /// Say what an instance would do with FILE, and whether it is valid.
-    #[command(after_help = "Examples:\n  kiln-agent userdata check user-data.sh")]
+    ///
+    /// Its [agent] is judged together with the configuration. Prints names, counts and places, never a value. Exits
+    /// with 78 when an instance would refuse it.
+    #[command(
+        after_help = "Examples:\n  kiln-agent userdata check user-data.sh\n  kiln-agent userdata check shop.toml --config agent.toml"
+    )]
     Check {
         /// The user data, before base64.
         file: PathBuf,
@@ -95,11 +101,11 @@ enum UserDataCommand {
 impl Cli {
     /// Does what was asked.
     pub fn run(self) -> ExitCode {
-        if let Command::Userdata { command: UserDataCommand::Check { file } } = &self.command {
-            return finish(check_user_data(file));
-        }
         let path = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
         let source = Source::new(path, self.config.is_some(), Path::new("/"));
+        if let Command::Userdata { command: UserDataCommand::Check { file } } = &self.command {
+            return finish(userdata::check(file, &source));
+        }
         let config = match source.load() {
             Ok(config) => config,
             Err(error) => return complain(&error.to_string(), EX_CONFIG),
@@ -142,16 +148,6 @@ fn bootstrap(config: &Config, source: &Source) -> anyhow::Result<ExitCode> {
         bootstrap.run().await.context("failed to write /run/kiln/bootstrap.json: bootstrap runs as root")
     })?;
     Ok(if report.outcome == Outcome::Ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn check_user_data(file: &Path) -> anyhow::Result<ExitCode> {
-    let raw = std::fs::read(file).with_context(|| format!("failed to read '{}'", file.display()))?;
-    let data = kiln_userdata::parse(&raw).map_err(|error| {
-        let excerpt = error.excerpt().map_or(String::new(), |excerpt| format!("\n{excerpt}"));
-        anyhow::anyhow!("{}: {error}{excerpt}", file.display())
-    })?;
-    print(&format!("{data}{} of {} bytes\n", raw.len(), kiln_userdata::LIMIT))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
