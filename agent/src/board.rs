@@ -1,7 +1,7 @@
 //! What is known, in memory: written by the steps, read by `/readyz`, `/status` and `/metrics`.
 
 use crate::bootstrap::Report;
-use crate::lifecycle::{Failure, Hook, HookStep, Lifecycle, Notice, Phase};
+use crate::lifecycle::{Ended, Failure, Hook, HookStep, Lifecycle, Notice, Phase, Refusal};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,11 +36,24 @@ pub struct Status {
     pub deadline_seconds: Option<u64>,
     /// What a drain waits for: `targets`, `scripts`, `connections`, `quiet`.
     pub waiting_for: Option<String>,
-    /// Seconds since a drain last advanced.
+    /// Seconds since a launch or a drain last advanced.
     pub advanced_seconds: Option<u64>,
-    /// When a drain last advanced; for the heartbeats, which stop when it does not.
+    /// When a launch or a drain last advanced; for the heartbeats, which stop when it does not.
     #[serde(skip)]
     pub advanced: Option<tokio::time::Instant>,
+    /// How the drain ended, once it has.
+    pub drain_ended: Option<Ended>,
+    /// Whether targets that a drain deregistered are yet to be registered again.
+    pub rejoining: bool,
+    /// Drains begun: one that was taken back between two looks has been one all the same.
+    #[serde(skip)]
+    pub drains: u32,
+    /// Why `kiln-agent ready` would not bring a leaving instance back.
+    #[serde(skip)]
+    pub refusal: Option<Refusal>,
+    /// Since when Auto Scaling has been asked and has not answered.
+    #[serde(skip)]
+    pub silent_since: Option<tokio::time::Instant>,
     /// The hooks, `launch` and `terminate`.
     pub hooks: BTreeMap<String, HookStep>,
     /// The notices heard.
@@ -150,6 +163,11 @@ impl Board {
             waiting_for: None,
             advanced_seconds: None,
             advanced: None,
+            drain_ended: None,
+            rejoining: false,
+            drains: 0,
+            refusal: None,
+            silent_since: None,
             hooks: BTreeMap::new(),
             notices: Vec::new(),
             target_state: None,
@@ -178,7 +196,8 @@ impl Board {
     /// Takes over what the lifecycle says.
     pub fn record(&self, life: &Lifecycle, now: crate::clock::Moment) {
         let mut status = self.lock();
-        status.phase = life.phase();
+        let before = std::mem::replace(&mut status.phase, life.phase());
+        status.drains += u32::from(!before.is_leaving() && life.phase().is_leaving());
         status.phase_seconds = now.since(life.since()).as_secs();
         status.ready = life.ready();
         status.failure = life.failure();
@@ -188,8 +207,15 @@ impl Board {
             status.targets.clear();
         }
         if life.phase() != Phase::Draining {
-            (status.waiting_for, status.advanced) = (None, None);
+            status.waiting_for = None;
         }
+        if !matches!(life.phase(), Phase::Bootstrapping | Phase::Warming | Phase::Draining) {
+            status.advanced = None;
+        } else if before != life.phase() {
+            status.advanced = Some(tokio::time::Instant::now());
+        }
+        (status.drain_ended, status.rejoining) = (life.ended(), life.rejoining());
+        status.refusal = life.refusal();
         status.advanced_seconds = status.advanced.map(|at| at.elapsed().as_secs());
         status.notices = life.notices().to_vec();
         for hook in [Hook::Launch, Hook::Terminate] {
@@ -205,6 +231,16 @@ impl Board {
             status.timeline.pop_front();
         }
         status.timeline.push_back(Entry { at: crate::clock::wall_time(), what: what.into() });
+    }
+
+    /// Auto Scaling was asked, and has answered or not.
+    pub fn heard(&self, answered: bool) {
+        let mut status = self.lock();
+        if answered {
+            status.silent_since = None;
+        } else {
+            status.silent_since.get_or_insert_with(tokio::time::Instant::now);
+        }
     }
 
     /// Sets or clears the error of one part; says whether it is another than before, so that it is logged once.

@@ -1,6 +1,7 @@
 //! The commands: what each reads, prints and exits with.
 
 mod environment;
+mod operator;
 mod report;
 mod status;
 mod userdata;
@@ -62,6 +63,38 @@ enum Command {
         #[command(subcommand)]
         command: EnvCommand,
     },
+    /// Take the instance out of its target groups and wait for work in flight; `ready` brings it back (as root).
+    ///
+    /// /readyz answers 503 at once, targets are deregistered, and the application goes on serving. The instance stays
+    /// in its group, drained, until `kiln-agent ready`, across restarts of the agent.
+    ///
+    /// Auto Scaling still counts it as in service. Where the group's health check type is ELB, it may find the instance
+    /// unhealthy and replace it: for more than a few minutes put it on standby first, which the agent heeds by itself.
+    #[command(after_help = "Examples:\n  \
+        kiln-agent drain --wait && systemctl restart gunicorn@shop && kiln-agent ready --wait\n  \
+        kiln-agent drain --wait --timeout 90s\n  \
+        aws autoscaling enter-standby --instance-ids ID --auto-scaling-group-name GROUP \\\n      \
+        --should-decrement-desired-capacity   # for longer work, instead\n\n\
+        Exit codes: 0 asked, or drained with --wait; 1 not heard, refused, or not drained by the deadline.")]
+    Drain {
+        /// Wait until it is drained, and say meanwhile what is waited for.
+        #[arg(long)]
+        wait: bool,
+        /// When the drain ends at the latest, at most `drain.max`; a running one's deadline only comes nearer.
+        #[arg(long, value_name = "DURATION", value_parser = operator::duration)]
+        timeout: Option<std::time::Duration>,
+    },
+    /// Bring the instance back after `drain`: the checks are asked again, then what was deregistered is registered (as
+    /// root).
+    ///
+    /// Refused while anybody else has said "go", and while the group wants the instance out of service.
+    #[command(after_help = "Examples:\n  kiln-agent ready\n  kiln-agent ready --wait\n\n\
+        Exit codes: 0 asked, or serving with --wait; 1 not heard, refused, or not ready in time.")]
+    Ready {
+        /// Wait until it serves and its targets are registered.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Look at user data before an instance does.
     #[command(after_help = "Examples:\n  kiln-agent userdata check user-data.sh")]
     Userdata {
@@ -115,6 +148,8 @@ impl Cli {
                 finish(print(&format!("{} is valid\n", path.display())).map(|()| ExitCode::SUCCESS))
             }
             Command::Status { json } => finish(status::status(&config, json)),
+            Command::Drain { wait, timeout } => finish(operator::drain(&config, wait, timeout)),
+            Command::Ready { wait } => finish(operator::ready(&config, wait)),
             Command::Bootstrap => finish(bootstrap(&config, &source)),
             Command::Run => finish(run(config, &source)),
             Command::Env { command: EnvCommand::Refresh { check } } => {

@@ -1,11 +1,13 @@
-//! Time as the agent counts it: milliseconds of the machine's monotonic clock, so that a deadline survives both a
-//! restart of the agent and a jump of the wall clock.
+//! Time as the agent counts it: milliseconds since the machine's boot, so that a deadline survives both a restart of
+//! the agent and a jump of the wall clock. Time that the machine slept through (hibernation) counts: AWS's clocks went
+//! on meanwhile.
 
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::ops::Add;
 use std::time::Duration;
 
-/// A point on `CLOCK_MONOTONIC`; comparable between processes of one boot.
+/// A point on `CLOCK_BOOTTIME`; comparable between processes of one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Moment(u64);
@@ -45,27 +47,35 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Reads [`Moment`]s; follows tokio's clock, so a test with paused time moves it.
+/// Reads [`Moment`]s; follows tokio's clock, so a test with paused time moves it, and adds what that one sleeps through.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     anchor: Moment,
     at: tokio::time::Instant,
+    /// Slept through by the machine before the anchor; `None` for a clock that is not the machine's.
+    asleep: Option<Duration>,
 }
 
 impl Clock {
     /// A clock in step with the machine's. Must be called inside a runtime.
     pub fn system() -> Self {
-        Self::anchored(machine_now())
+        let (anchor, asleep) = (Moment(millis(read(ClockId::CLOCK_BOOTTIME))), Some(asleep()));
+        Self { anchor, at: tokio::time::Instant::now(), asleep }
     }
 
     /// A clock that reads `anchor` at this instant.
     pub fn anchored(anchor: Moment) -> Self {
-        Self { anchor, at: tokio::time::Instant::now() }
+        Self { anchor, at: tokio::time::Instant::now(), asleep: None }
     }
 
     /// The present.
     pub fn now(&self) -> Moment {
-        self.anchor + self.at.elapsed()
+        self.anchor + self.at.elapsed() + self.slept()
+    }
+
+    /// How long the machine has slept since the clock was made.
+    pub fn slept(&self) -> Duration {
+        self.asleep.map_or(Duration::ZERO, |before| asleep().saturating_sub(before))
     }
 
     /// The runtime's instant for `moment`, to sleep until.
@@ -74,11 +84,17 @@ impl Clock {
     }
 }
 
-fn machine_now() -> Moment {
-    use nix::time::{ClockId, clock_gettime};
-    // The clock exists on every Linux; zero would only make deadlines of an earlier process unusable.
-    let spec = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-    Moment(millis(spec))
+/// `CLOCK_MONOTONIC`, which is the runtime's, stands still while the machine sleeps; `CLOCK_BOOTTIME` does not.
+fn asleep() -> Duration {
+    // In this order the difference is never below zero; in whole milliseconds it does not wander.
+    let awake = read(ClockId::CLOCK_MONOTONIC);
+    let all = read(ClockId::CLOCK_BOOTTIME);
+    Duration::from_millis(millis(all.saturating_sub(awake)))
+}
+
+fn read(clock: ClockId) -> Duration {
+    // Both exist on every Linux; zero would only make deadlines of an earlier process unusable.
+    clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
 /// The kernel's id of this boot; moments of different boots cannot be compared.

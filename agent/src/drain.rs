@@ -14,7 +14,7 @@ use crate::child;
 use crate::clock::{Clock, Moment};
 use crate::connections;
 use crate::fetch::Url;
-use crate::lifecycle::Notice;
+use crate::lifecycle::{Ended, Notice};
 use crate::targets::Targets;
 use std::time::Duration;
 use tokio::process::Command;
@@ -110,7 +110,7 @@ pub struct Drain {
 
 impl Drain {
     /// Comes back when nothing holds the instance any more, or at the deadline, which may be brought forward.
-    pub async fn run(&self, deadline: watch::Receiver<Moment>) -> Verdict {
+    pub async fn run(&self, deadline: watch::Receiver<Moment>) -> Ended {
         let mut evidence = Evidence::default();
         let mut scripts = self.start_scripts(*deadline.borrow());
         let leave = self.targets.leave();
@@ -140,12 +140,12 @@ impl Drain {
             if said.replace(verdict) != Some(verdict) {
                 tracing::info!(waiting_for = verdict.name(), connections = work, "drain advances");
             }
-            if matches!(verdict, Verdict::Drained | Verdict::Unreachable | Verdict::Overdue) {
+            if let Some(ended) = verdict.ended() {
                 self.board.note(format!("drain ended: {}", verdict.name()));
                 if verdict == Verdict::Unreachable {
                     tracing::warn!("drain ended without AWS: its targets were not told");
                 }
-                return verdict;
+                return ended;
             }
         }
     }
@@ -208,6 +208,16 @@ impl Drain {
 }
 
 impl Verdict {
+    /// How the drain has ended, if it has.
+    pub fn ended(self) -> Option<Ended> {
+        match self {
+            Verdict::Drained => Some(Ended::Quiet),
+            Verdict::Unreachable => Some(Ended::Unreachable),
+            Verdict::Overdue => Some(Ended::Overdue),
+            Verdict::Targets | Verdict::Scripts | Verdict::Work | Verdict::Quiet => None,
+        }
+    }
+
     /// The word in the journal.
     pub fn name(self) -> &'static str {
         match self {

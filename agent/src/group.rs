@@ -76,6 +76,12 @@ impl Group {
 
     /// The instance's group and state, `None` when it is in no group.
     pub async fn member(&self) -> Result<Option<Member>, Error> {
+        let answer = self.ask_member().await;
+        self.board.heard(!answer.as_ref().is_err_and(Error::is_silence));
+        answer
+    }
+
+    async fn ask_member(&self) -> Result<Option<Member>, Error> {
         let id = self.instance_id().await?;
         let answer = self
             .aws

@@ -73,11 +73,15 @@ pub async fn watch(config: Config, board: Board, events: mpsc::Sender<Event>) {
     }
 }
 
-/// Asks until the instance leaves; `false` when nobody listens any more.
+/// Asks until the instance leaves, were it for a moment; `false` when nobody listens any more.
 async fn ask(config: &Config, board: &Board, events: &mpsc::Sender<Event>) -> bool {
     let row =
         |check: &Check| CheckRow { name: check.name.clone(), healthy: None, error: None, elapsed_ms: 0 };
-    board.lock().checks = config.checks.iter().map(row).collect();
+    let drains = {
+        let mut status = board.lock();
+        status.checks = config.checks.iter().map(row).collect();
+        status.drains
+    };
     let mut running = JoinSet::new();
     let (turned, mut turns) = mpsc::channel(1);
     for (at, check) in config.checks.iter().cloned().enumerate() {
@@ -86,11 +90,12 @@ async fn ask(config: &Config, board: &Board, events: &mpsc::Sender<Event>) -> bo
     }
     let mut told = None;
     loop {
-        let (healthy, leaving) = {
+        let (healthy, leaves) = {
             let status = board.lock();
-            (whole(status.checks.iter().map(|check| check.healthy)), status.phase.is_leaving())
+            let healthy = whole(status.checks.iter().map(|check| check.healthy));
+            (healthy, status.phase.is_leaving() || status.drains != drains)
         };
-        if leaving {
+        if leaves {
             return true;
         }
         if healthy.is_some() && healthy != told {
@@ -123,6 +128,10 @@ async fn ask_on_a_timer(
             let before = std::mem::replace(&mut row.healthy, healthy);
             row.error = answer.as_ref().err().cloned();
             row.elapsed_ms = elapsed_ms;
+            if before != healthy {
+                // What keeps the launch hook alive while the checks come up one by one.
+                status.advanced = Some(asked);
+            }
             before
         };
         if before != healthy {

@@ -10,6 +10,7 @@
 //! The call is made by instance id: an agent that goes by the metadata service has no token.
 
 mod heartbeat;
+mod launching;
 mod standing;
 #[cfg(test)]
 mod tests;

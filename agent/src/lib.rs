@@ -38,6 +38,7 @@ pub mod durable;
 pub mod state;
 pub mod board;
 pub mod http;
+pub mod control;
 pub mod systemd;
 pub mod journal;
 

@@ -7,40 +7,58 @@
 //!        │  failed: launch hook                 │
 //!        └──────┴── ABANDON once                │     ready: launch hook CONTINUE, once
 //!        └──────────────┴──── a notice, from any phase, wins      for service and once for the pool
+//!        ▲              ▲                                      │
+//!        └──────────────┴── `ready` takes an operator's ───────┘ draining or drained, and nobody else's
 //! ```
 //!
 //! The terminate hook runs beside the phases: a group's notice starts the watch for `Terminating:Wait`; once that was
 //! seen *and* the instance is drained, it is completed.
 
 mod kinds;
+mod events;
+mod hooks;
+mod launch;
 mod leaving;
+mod returning;
 mod view;
 #[cfg(test)]
 mod orders;
+#[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
+mod operator_tests;
 #[cfg(test)]
 mod pool_tests;
 #[cfg(test)]
 mod tests;
 
-pub use kinds::{
-    Effect, Event, Failure, Hook, HookStep, Notice, OnFailure, Phase, Place, Policy, Settled, Verdict,
-};
+pub use events::{Effect, Event};
+pub use hooks::{Hook, HookStep, Settled, Verdict};
+pub use kinds::{Ended, Failure, Notice, OnFailure, Phase, Place, Policy, Refusal};
 pub use leaving::HOOK_GRACE;
 
 use crate::clock::Moment;
 use serde::{Deserialize, Serialize};
 
 /// The life of one instance, as far as it has come. What it holds is what a restarted agent needs to go on.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and none implies another")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lifecycle {
     phase: Phase,
     since: Moment,
     started: Moment,
+    /// User data has run to its end, whatever the phase was by then.
+    booted: bool,
     healthy: bool,
     failure: Option<Failure>,
     /// As last read; `None` outside a group, and until it was read.
     place: Option<Place>,
+    /// Whether this process has read it, and not an earlier one.
+    #[serde(skip)]
+    placed: bool,
     launch: HookStep,
+    /// When the launch hook has to be answered at the latest, once a heartbeat of it was taken.
+    launch_by: Option<Moment>,
     /// Where the instance was bound when the launch hook was answered: a warm pool's instance has two actions.
     launch_for: Place,
     /// ABANDON was asked for, and somebody may have heeded it.
@@ -50,6 +68,10 @@ pub struct Lifecycle {
     terminate_for: Notice,
     notices: Vec<Notice>,
     deadline: Option<Moment>,
+    /// How the drain ended.
+    ended: Option<Ended>,
+    /// A drain may have deregistered targets that are still wanted.
+    left: bool,
     leave_by: Option<Moment>,
     exited: bool,
     #[serde(skip)]
@@ -63,35 +85,48 @@ impl Lifecycle {
             phase: Phase::Bootstrapping,
             since: now,
             started: now,
+            booted: false,
             healthy: false,
             failure: None,
             place: None,
+            placed: false,
             launch: HookStep::Idle,
+            launch_by: None,
             launch_for: Place::Service,
             abandoned: false,
             terminate: HookStep::Idle,
             terminate_for: Notice::Group,
             notices: Vec::new(),
             deadline: None,
+            ended: None,
+            left: false,
             leave_by: None,
             exited: false,
             policy,
         }
     }
 
+    /// A life that begins at `now`, and what is to be done from its start.
+    pub fn begin(policy: Policy, now: Moment) -> (Self, Vec<Effect>) {
+        let life = Self::new(policy, now);
+        let open = life.watch_launch();
+        (life, open.into_iter().collect())
+    }
+
     /// Goes on with a life read from the state file: what was begun and not finished is asked for again.
     pub fn resume(mut self, policy: Policy, now: Moment) -> (Self, Vec<Effect>) {
         self.policy = policy;
-        self.exited = false;
+        (self.exited, self.placed) = (false, false);
         self.leave_by = None;
         self.notices.retain(|notice| *notice != Notice::Shutdown);
         if self.phase.is_leaving() && self.notices.is_empty() {
             // The agent alone was stopped and started: the machine stays up, and so does the instance.
-            let Self { launch, launch_for, abandoned, place, .. } = self;
-            // It is judged again from the start: an answer that is still owed is asked for when its turn comes.
-            let owed = matches!(launch, HookStep::Asked(_));
+            let Self { launch, launch_for, abandoned, place, left, .. } = self;
+            // It is judged again from the start: an answer that is still owed, or was stopped by the notice, is asked for
+            // when its turn comes.
+            let owed = matches!(launch, HookStep::Asked(_) | HookStep::Settled(Settled::NothingOwed));
             let (launch, abandoned) = if owed { (HookStep::Idle, false) } else { (launch, abandoned) };
-            self = Self { place, launch, launch_for, abandoned, ..Self::new(self.policy, now) };
+            self = Self { place, launch, launch_for, abandoned, left, ..Self::new(self.policy, now) };
         }
         let mut effects = Vec::new();
         if let (HookStep::Asked(verdict), false) = (self.launch, self.phase.is_leaving()) {
@@ -108,6 +143,8 @@ impl Lifecycle {
             HookStep::Asked(verdict) => effects.push(Effect::CompleteHook(Hook::Terminate, verdict)),
             HookStep::Idle | HookStep::Settled(_) => {}
         }
+        effects.extend(self.watch_launch());
+        effects.extend(self.rejoin());
         (self, effects)
     }
 
@@ -117,20 +154,12 @@ impl Lifecycle {
             return Vec::new();
         }
         let mut effects = match (self.phase, event) {
-            (Phase::Bootstrapping, Event::Bootstrapped { ok: true }) if self.may_recover() => {
-                self.failure = None;
-                self.enter(Phase::Warming, now);
-                self.advance(now)
-            }
-            (Phase::Bootstrapping, Event::Bootstrapped { ok: false }) => self.fail(Failure::Bootstrap),
-            (Phase::Bootstrapping, Event::Tick)
-                if now.since(self.started) >= self.policy.bootstrap_deadline =>
-            {
+            (_, Event::Bootstrapped { ok }) => self.bootstrapped(ok, now),
+            (Phase::Bootstrapping, Event::Tick) if self.is_launch_overdue(now) => {
                 self.fail(Failure::Bootstrap)
             }
-            (Phase::Warming, Event::Tick) if now.since(self.since) >= self.policy.ready_deadline => {
-                self.fail(Failure::Readiness)
-            }
+            (Phase::Warming, Event::Tick) if self.is_launch_overdue(now) => self.fail(Failure::Readiness),
+            (_, Event::LaunchHeld { timeout }) => self.launch_held(timeout, now),
             (_, Event::Healthy) => {
                 self.healthy = true;
                 self.advance(now)
@@ -141,18 +170,25 @@ impl Lifecycle {
             }
             (_, Event::Target(place)) => self.bound_for(place, now),
             (_, Event::Notice { notice, deadline }) => self.notice(notice, deadline, now),
-            (Phase::Draining, Event::DrainEnded) => self.drained(now),
+            (Phase::Draining, Event::DrainEnded(how)) => self.drained(how, now),
             // The drain's own timer should have said so; this one cannot be held up by a hanging call.
             (Phase::Draining, Event::Tick) if self.deadline.is_some_and(|deadline| now >= deadline) => {
-                self.drained(now)
+                self.drained(Ended::Overdue, now)
             }
             (_, Event::TerminateWaitSeen) => self.terminate_waits(),
+            (_, Event::TerminateHeld { limit }) => self.terminate_held(limit, now),
+            (Phase::Drained, Event::Silence) => {
+                self.nobody_listens(now);
+                Vec::new()
+            }
+            (_, Event::Ready) => self.take_back(now),
+            (_, Event::Woke) => self.woke(now),
+            (_, Event::Rejoined) => {
+                self.left = false;
+                Vec::new()
+            }
             (_, Event::HookSettled { hook: Hook::Launch, settled }) if self.launch.is_open() => {
-                self.launch = HookStep::Settled(settled);
-                // Nobody took the ABANDON: a late recovery is as good as any.
-                self.abandoned &= settled == Settled::Completed;
-                self.reopen_launch();
-                self.advance(now)
+                self.launch_settled(settled, now)
             }
             (_, Event::HookSettled { hook: Hook::Terminate, settled }) if self.terminate.is_open() => {
                 self.terminate_settled(settled, now)
@@ -169,20 +205,17 @@ impl Lifecycle {
         self.since = now;
     }
 
-    /// Once ABANDON was taken, the group is replacing the instance: there is no way back.
-    fn may_recover(&self) -> bool {
-        self.failure.is_none() || !self.abandoned
-    }
-
     fn bound(&self) -> Place {
         self.place.unwrap_or(Place::Service)
     }
 
-    /// The group wants the instance at `place`; while it leaves, that is only remembered.
+    /// The group wants the instance at `place`; while it leaves, that is remembered.
     fn bound_for(&mut self, place: Place, now: Moment) -> Vec<Effect> {
         let before = self.place.replace(place);
+        self.placed = true;
         if before == Some(place) {
-            return Vec::new();
+            // A life that was resumed has waited for this word.
+            return self.rejoin().into_iter().collect();
         }
         match (self.phase, place) {
             (Phase::Serving, Place::Pool) if before.is_some() => self.notice(Notice::Pool, None, now),
@@ -199,55 +232,17 @@ impl Lifecycle {
             (Phase::Warmed | Phase::Standby, _) => {
                 self.enter(Phase::Warming, now);
                 self.reopen_launch();
-                self.advance(now)
+                let mut effects = self.advance(now);
+                effects.extend(self.watch_launch());
+                effects
+            }
+            // Drained by an operator, say, and scaled in: the group's hook waits for its answer all the same.
+            (Phase::Draining | Phase::Drained, Place::Pool)
+                if before == Some(Place::Service) && !self.notices.contains(&Notice::Group) =>
+            {
+                self.notice(Notice::Pool, None, now)
             }
             (_, _) => Vec::new(),
         }
-    }
-
-    /// Into service from the pool the launch hook has a second action, which is owed an answer of its own.
-    fn reopen_launch(&mut self) {
-        let second = self.launch_for == Place::Pool && self.bound() == Place::Service;
-        if second && matches!(self.launch, HookStep::Settled(_)) && !self.abandoned {
-            self.launch = HookStep::Idle;
-        }
-    }
-
-    fn fail(&mut self, failure: Failure) -> Vec<Effect> {
-        self.failure = Some(failure);
-        if self.policy.on_failure != OnFailure::Abandon {
-            return Vec::new();
-        }
-        self.answer_launch(Verdict::Abandon)
-    }
-
-    /// Goes as far as health, failure and the open hook allow.
-    fn advance(&mut self, now: Moment) -> Vec<Effect> {
-        if let (false, Some(failure)) = (self.phase.is_leaving(), self.failure)
-            && !(self.phase == Phase::Warming && self.healthy && self.may_recover())
-        {
-            return self.fail(failure);
-        }
-        match self.phase {
-            Phase::Warming if self.healthy => {
-                self.failure = None;
-                self.enter(self.bound().phase(), now);
-                // Hooks do not apply to standby.
-                if self.phase == Phase::Standby { Vec::new() } else { self.answer_launch(Verdict::Continue) }
-            }
-            // A second action that had to wait for the first one's answer.
-            Phase::Serving | Phase::Warmed if self.healthy => self.answer_launch(Verdict::Continue),
-            _ => Vec::new(),
-        }
-    }
-
-    fn answer_launch(&mut self, verdict: Verdict) -> Vec<Effect> {
-        if self.launch != HookStep::Idle {
-            return Vec::new();
-        }
-        self.launch = HookStep::Asked(verdict);
-        self.launch_for = self.bound();
-        self.abandoned = verdict == Verdict::Abandon;
-        vec![Effect::CompleteHook(Hook::Launch, verdict)]
     }
 }

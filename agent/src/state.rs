@@ -36,11 +36,11 @@ impl State {
                 tracing::info!(phase = life.phase().name(), "life resumed");
                 life.resume(policy, now)
             }
-            Ok(None) => (Lifecycle::new(policy, now), Vec::new()),
+            Ok(None) => Lifecycle::begin(policy, now),
             Err(error) => {
                 // Half a file cannot be (it is renamed into place); a new life reads all it needs from AWS.
                 tracing::warn!(path = %self.path.display(), reason = %error, "state file not usable, life begins anew");
-                (Lifecycle::new(policy, now), Vec::new())
+                Lifecycle::begin(policy, now)
             }
         }
     }

@@ -4,6 +4,11 @@ use crate::lifecycle::Lifecycle;
 use sd_notify::NotifyState;
 use std::time::Duration;
 
+/// How long a drain may hold up a stop. The unit's `TimeoutStopSec=` does not bind it, since [`stopping`] renews it; the
+/// jobs of `poweroff.target` and `reboot.target` do: they are forced after `JobTimeoutSec=30min`. A minute of it is the
+/// hook's grace, the last effects and the rest of the machine's.
+pub const STOP_BOUND: Duration = Duration::from_mins(29);
+
 /// Tells the service manager; off systemd there is no socket, and nothing happens.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {

@@ -5,7 +5,8 @@ use crate::board::Board;
 use crate::bootstrap;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, Source};
-use crate::drain::Drain;
+use crate::control;
+use crate::drain::{Drain, SILENCE};
 use crate::driver;
 use crate::fetch::Url;
 use crate::group::Group;
@@ -13,7 +14,7 @@ use crate::health;
 use crate::hook::Hooks;
 use crate::http;
 use crate::imds::Imds;
-use crate::lifecycle::{Effect, Event, Hook, Lifecycle, Notice, Policy, Settled};
+use crate::lifecycle::{Effect, Event, HOOK_GRACE, Hook, Lifecycle, Notice, Policy, Settled};
 use crate::metrics::{Flush, Metrics};
 use crate::notice::Poller;
 use crate::state::State;
@@ -71,6 +72,8 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
         format!("failed to listen on {} (health.listen): is another agent running?", config.listen)
     })?;
     tokio::spawn(http::serve(listener, board.clone()));
+    // After the address is ours: a socket that lies there now is an earlier agent's.
+    tokio::spawn(control::serve(root.join(control::PATH), board.clone(), clock, events.clone()));
 
     let world = World {
         hooks: Hooks::new(
@@ -108,7 +111,7 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
         renew,
     ));
     tokio::spawn(health::watch(config, board, events.clone()));
-    let interrupted = signals(events)?;
+    let interrupted = signals(events, clock)?;
     systemd::ready();
     let mut next = None;
     let stop = async {
@@ -175,12 +178,13 @@ fn drain(config: &Config, group: &Arc<Group>, board: &Board, clock: Clock, root:
 
 /// SIGTERM is a notice: the machine goes down, or the unit is stopped. SIGINT, which the unit sends on a restart,
 /// leaves all as it is: the next agent goes on from the state file.
-fn signals(events: mpsc::Sender<Event>) -> anyhow::Result<impl Future<Output = ()>> {
+fn signals(events: mpsc::Sender<Event>, clock: Clock) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to handle SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to handle SIGINT")?;
     tokio::spawn(async move {
         while terminate.recv().await.is_some() {
-            if events.send(Event::Notice { notice: Notice::Shutdown, deadline: None }).await.is_err() {
+            let deadline = Some(clock.now() + systemd::STOP_BOUND);
+            if events.send(Event::Notice { notice: Notice::Shutdown, deadline }).await.is_err() {
                 return;
             }
         }
@@ -195,7 +199,7 @@ impl driver::World for World {
     fn perform(&self, effect: Effect) -> impl Future<Output = Option<Event>> + Send + 'static {
         let (hooks, drain, board, events) =
             (self.hooks.clone(), self.drain.clone(), self.board.clone(), self.events.clone());
-        let (deadline, flushes) = (self.deadline.clone(), self.flushes.clone());
+        let (deadline, flushes, clock) = (self.deadline.clone(), self.flushes.clone(), self.clock);
         async move {
             match effect {
                 Effect::CompleteHook(hook, verdict) => {
@@ -205,8 +209,8 @@ impl driver::World for World {
                 Effect::StartDrain { deadline: at } => {
                     deadline.send_replace(at);
                     board.note("drain began");
-                    drain.run(deadline.subscribe()).await;
-                    Some(Event::DrainEnded)
+                    let how = drain.run(deadline.subscribe()).await;
+                    Some(Event::DrainEnded(how))
                 }
                 Effect::ShortenDrain { deadline: at } => {
                     deadline.send_replace(at);
@@ -221,9 +225,14 @@ impl driver::World for World {
                     }
                     // The loop listens for as long as this runs.
                     let _ = events.send(Event::TerminateWaitSeen).await;
-                    hooks.beat_while_draining().await;
+                    hooks.beat_while_draining(&events).await;
                     None
                 }
+                Effect::WatchLaunch => {
+                    hooks.beat_while_launching(clock.now().since(Moment::default()), &events).await;
+                    None
+                }
+                Effect::Rejoin => drain.targets.rejoin().await.then_some(Event::Rejoined),
                 Effect::FlushMetrics => {
                     let (done, answer) = oneshot::channel();
                     if flushes.send(done).await.is_ok() {
@@ -255,6 +264,11 @@ impl driver::World for World {
     fn turn(&self, life: &Lifecycle) {
         self.board.record(life, self.clock.now());
         self.say(life);
+        let silent = self.board.lock().silent_since.is_some_and(|since| since.elapsed() >= SILENCE);
+        if silent && life.notices().contains(&Notice::Shutdown) && life.hook(Hook::Terminate).is_open() {
+            // A full queue has something to say first; the next tick says it again.
+            let _ = self.events.try_send(Event::Silence);
+        }
         let Some(every) = systemd::alive_every() else {
             return;
         };
@@ -279,7 +293,7 @@ impl World {
         }
         if life.notices().contains(&Notice::Shutdown) {
             let left = life.deadline().map_or(Duration::ZERO, |deadline| deadline.since(self.clock.now()));
-            systemd::stopping(life, left.min(Duration::from_mins(1)) + crate::lifecycle::HOOK_GRACE);
+            systemd::stopping(life, left.min(Duration::from_mins(1)) + HOOK_GRACE);
         }
     }
 }

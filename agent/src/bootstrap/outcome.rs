@@ -175,7 +175,8 @@ impl Desk {
 }
 
 /// Waits for the end of the bootstrap and tells the lifecycle; a failed one may be run again by hand, so the watch
-/// goes on for as long as the instance has not been bootstrapped. The lifecycle bounds the wait.
+/// goes on for as long as the instance has not been bootstrapped, whatever the phase: a drain may be taken back. The
+/// lifecycle bounds the wait.
 ///
 /// `outdated` is asked when the settings may have changed: once the parts are known and once they have ended. It says
 /// whether the agent that asks is about to be replaced by one that goes by them, which will tell its own lifecycle.
@@ -186,7 +187,7 @@ pub async fn watch(
     outdated: impl Fn(&Report) -> bool,
 ) {
     let (mut told, mut asked) = (None, None);
-    while board.lock().phase == Phase::Bootstrapping {
+    while told != Some(Outcome::Ok) {
         if let Some(report) = Report::read(root)
             && board.lock().bootstrap.as_ref() != Some(&report)
         {
@@ -195,7 +196,14 @@ pub async fn watch(
             if report.bound_ms.is_some() && asked.replace(settings) != Some(settings) && outdated(&report) {
                 return;
             }
-            board.lock().bootstrap = Some(report.clone());
+            {
+                let mut status = board.lock();
+                status.bootstrap = Some(report.clone());
+                if status.phase == Phase::Bootstrapping {
+                    // What keeps the launch hook alive: a part has ended, or has printed something.
+                    status.advanced = Some(Instant::now());
+                }
+            }
             if told.replace(outcome) != Some(outcome) && outcome != Outcome::Running {
                 board.lock().failure_detail = report.reason;
                 let ok = outcome == Outcome::Ok;

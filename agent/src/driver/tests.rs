@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Moment;
-use crate::lifecycle::{Notice, Policy, Settled};
+use crate::lifecycle::{Ended, Notice, Policy, Settled};
 use std::sync::{Arc, Mutex};
 
 #[tokio::test(start_paused = true)]
@@ -54,8 +54,10 @@ impl World for Recorder {
                 Effect::CompleteHook(hook, _) => {
                     Some(Event::HookSettled { hook, settled: Settled::Completed })
                 }
-                Effect::StartDrain { .. } => Some(Event::DrainEnded),
+                Effect::StartDrain { .. } => Some(Event::DrainEnded(Ended::Quiet)),
+                Effect::Rejoin => Some(Event::Rejoined),
                 Effect::WatchTerminate => Some(Event::TerminateWaitSeen),
+                Effect::WatchLaunch => None,
                 Effect::ShortenDrain { .. } | Effect::FlushMetrics | Effect::Exit => None,
             }
         }

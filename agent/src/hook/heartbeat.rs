@@ -1,21 +1,23 @@
-//! Heartbeats: a terminate hook is kept alive at a third of its timeout, while the drain advances.
+//! Heartbeats: a hook is kept alive at a third of its timeout, while the drain or the launch advances.
 
 use super::{Hooks, jittered};
 use crate::aws::Error;
 use crate::config::Selector;
 use crate::group::HookInfo;
-use crate::lifecycle::{Hook, Phase};
+use crate::lifecycle::{Event, Hook, Phase};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 impl Hooks {
     /// Records heartbeats while the drain lasts. Its deadline bounds them, and so does its progress: a drain in which
-    /// nothing has moved for a whole heartbeat timeout hangs, and the group need not wait for it.
-    pub async fn beat_while_draining(&self) {
+    /// nothing has moved for a whole heartbeat timeout hangs, and the group need not wait for it. `events` is told the
+    /// hook's global timeout, which no heartbeat can put off.
+    pub async fn beat_while_draining(&self, events: &mpsc::Sender<Event>) {
         let info = loop {
             if self.board.lock().phase != Phase::Draining {
                 return;
             }
-            match self.info().await {
+            match self.info(Hook::Terminate).await {
                 Ok(Some(info)) => break info,
                 // No such hook any more: there is nothing to keep alive.
                 Ok(None) => return,
@@ -23,6 +25,8 @@ impl Hooks {
             }
             tokio::time::sleep(jittered(self.poll)).await;
         };
+        // The loop listens for as long as this runs.
+        let _ = events.send(Event::TerminateHeld { limit: info.global_timeout }).await;
         self.beat_for(&info).await;
     }
 
@@ -57,19 +61,23 @@ impl Hooks {
         }
     }
 
-    async fn info(&self) -> Result<Option<HookInfo>, Error> {
+    pub(super) async fn info(&self, hook: Hook) -> Result<Option<HookInfo>, Error> {
         let Some(group) = self.group.name().await? else {
             return Ok(None);
         };
-        let mut found = self.group.hooks(&group, Hook::Terminate).await?.into_iter();
-        Ok(match &self.terminate {
+        let mut found = self.group.hooks(&group, hook).await?.into_iter();
+        let configured = match hook {
+            Hook::Launch => &self.launch,
+            Hook::Terminate => &self.terminate,
+        };
+        Ok(match configured {
             Selector::Named(name) => found.find(|info| info.name == *name),
             // Of several, none is known to be ours.
             Selector::Auto => found.next().filter(|_| found.next().is_none()),
         })
     }
 
-    async fn beat(&self, info: &HookInfo) -> Result<(), Error> {
+    pub(super) async fn beat(&self, info: &HookInfo) -> Result<(), Error> {
         let Some(group) = self.group.name().await? else {
             return Ok(());
         };

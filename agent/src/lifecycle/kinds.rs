@@ -1,6 +1,5 @@
-//! The words of the lifecycle: phases, events, effects, hooks, notices and the policy they are judged by.
+//! The words of the lifecycle: phases, places, notices, failures and the policy they are judged by.
 
-use crate::clock::Moment;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -67,6 +66,15 @@ impl Place {
         }
     }
 
+    /// Where that is, for a person.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Service => "in service",
+            Self::Pool => "in the warm pool",
+            Self::Standby => "on standby, or out of the group",
+        }
+    }
+
     /// The phase of an instance that is ready there.
     pub fn phase(self) -> Phase {
         match self {
@@ -75,148 +83,6 @@ impl Place {
             Self::Standby => Phase::Standby,
         }
     }
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// `kiln-agent bootstrap` has ended.
-    Bootstrapped {
-        /// Whether it succeeded.
-        ok: bool,
-    },
-    /// Every check passes, by `health.ready_after`.
-    Healthy,
-    /// Some check fails, by `health.unready_after`.
-    Unhealthy,
-    /// The group wants the instance somewhere, perhaps where it is.
-    Target(Place),
-    /// Someone says "go".
-    Notice {
-        /// Who.
-        notice: Notice,
-        /// When the instance is gone, where the notice says so.
-        deadline: Option<Moment>,
-    },
-    /// The instance's state is `Terminating:Wait`, or the one that stands for it on the way back to a warm pool.
-    TerminateWaitSeen,
-    /// A hook needs no more calls.
-    HookSettled {
-        /// Which.
-        hook: Hook,
-        /// How.
-        settled: Settled,
-    },
-    /// The drain has ended by its own evidence, or at its deadline.
-    DrainEnded,
-    /// Time has passed.
-    Tick,
-}
-
-/// Something to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// Complete a lifecycle hook.
-    CompleteHook(Hook, Verdict),
-    /// Leave the target groups and wait for work in flight.
-    StartDrain {
-        /// When the wait ends at the latest.
-        deadline: Moment,
-    },
-    /// Bring the running drain's deadline forward.
-    ShortenDrain {
-        /// The new one, always earlier.
-        deadline: Moment,
-    },
-    /// Watch for `Terminating:Wait`, and keep the hook alive from then on while the drain lasts.
-    WatchTerminate,
-    /// Send what metrics are buffered.
-    FlushMetrics,
-    /// End the process.
-    Exit,
-}
-
-/// A lifecycle hook's transition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Hook {
-    /// `autoscaling:EC2_INSTANCE_LAUNCHING`.
-    Launch,
-    /// `autoscaling:EC2_INSTANCE_TERMINATING`.
-    Terminate,
-}
-
-impl Hook {
-    /// The name in the journal and in `status`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Hook::Launch => "launch",
-            Hook::Terminate => "terminate",
-        }
-    }
-
-    /// Auto Scaling's name of the transition.
-    pub fn transition(self) -> &'static str {
-        match self {
-            Hook::Launch => "autoscaling:EC2_INSTANCE_LAUNCHING",
-            Hook::Terminate => "autoscaling:EC2_INSTANCE_TERMINATING",
-        }
-    }
-}
-
-/// The answer to a hook, `LifecycleActionResult`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Verdict {
-    /// Go on.
-    Continue,
-    /// Terminate and replace.
-    Abandon,
-}
-
-impl Verdict {
-    /// The word on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Verdict::Continue => "CONTINUE",
-            Verdict::Abandon => "ABANDON",
-        }
-    }
-}
-
-/// How far a hook has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HookStep {
-    /// Nothing asked of it.
-    Idle,
-    /// Its wait state is being watched for.
-    Watched,
-    /// Its wait state was seen.
-    Waiting,
-    /// Its completion was asked for.
-    Asked(Verdict),
-    /// No more calls are needed.
-    Settled(Settled),
-}
-
-impl HookStep {
-    /// Whether an answer is still owed.
-    pub fn is_open(self) -> bool {
-        matches!(self, HookStep::Watched | HookStep::Waiting | HookStep::Asked(_))
-    }
-}
-
-/// How a hook came to need no more calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Settled {
-    /// Auto Scaling took the answer.
-    Completed,
-    /// No group, no such hook, or the instance had moved on.
-    NothingOwed,
-    /// The bound ran out, or the call is refused for good.
-    GaveUp,
 }
 
 /// Who says "go".
@@ -233,6 +99,8 @@ pub enum Notice {
     Rebalance,
     /// SIGTERM: the machine is going down, or the agent's unit is being stopped.
     Shutdown,
+    /// `kiln-agent drain`: the only one that is taken back by a word, `kiln-agent ready`.
+    Operator,
 }
 
 impl Notice {
@@ -244,6 +112,7 @@ impl Notice {
             Notice::Spot => "spot",
             Notice::Rebalance => "rebalance",
             Notice::Shutdown => "shutdown",
+            Notice::Operator => "operator",
         }
     }
 }
@@ -256,6 +125,39 @@ pub enum Failure {
     Bootstrap,
     /// The checks did not pass in time.
     Readiness,
+}
+
+impl Failure {
+    /// In words, for the journal; what exactly failed stands in `status`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Failure::Bootstrap => "user data failed, or did not end in time",
+            Failure::Readiness => "the checks did not pass in time",
+        }
+    }
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ended {
+    /// By its evidence: the targets were told and nothing is in flight.
+    Quiet,
+    /// Nothing is in flight, and at shutdown nobody could be told.
+    Unreachable,
+    /// At its deadline: work may have been in flight, targets may be untold.
+    Overdue,
+}
+
+/// Why the instance does not come back into service by a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Somebody else has said "go", too.
+    Noticed(Notice),
+    /// The group wants it somewhere else.
+    Elsewhere(Place),
+    /// The launch was abandoned: the group replaces the instance.
+    Abandoned,
 }
 
 /// What a failure does to the launch hook.

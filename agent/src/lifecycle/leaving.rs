@@ -1,6 +1,6 @@
 //! The way out: notices merge into one drain, the terminate hook is answered after it, and the process ends last.
 
-use super::{Effect, Hook, HookStep, Lifecycle, Notice, Phase, Place, Settled, Verdict};
+use super::{Effect, Ended, Hook, HookStep, Lifecycle, Notice, Phase, Place, Settled, Verdict};
 use crate::clock::Moment;
 use std::time::Duration;
 
@@ -11,10 +11,17 @@ pub const HOOK_GRACE: Duration = Duration::from_secs(20);
 impl Lifecycle {
     pub(super) fn notice(&mut self, notice: Notice, deadline: Option<Moment>, now: Moment) -> Vec<Effect> {
         let own = now + self.policy.drain_max;
-        let limit = deadline.map_or(own, |at| own.min(at.before(self.policy.margin)));
+        let limit = match (notice, deadline) {
+            (_, None) => own,
+            // The moment at which EC2 takes the instance; the others name the end of the drain itself.
+            (Notice::Spot, Some(at)) => own.min(at.before(self.policy.margin)),
+            (_, Some(at)) => own.min(at),
+        };
         if self.phase.is_leaving() {
-            return self.merge(notice, limit, now);
+            let shorter = self.shorten(limit, now);
+            return self.heed(notice, now).into_iter().chain(shorter).collect();
         }
+        self.ended = None;
         if (self.phase, notice) == (Phase::Warmed, Notice::Shutdown) {
             // The pool stops its instances: none of them is in a target group, and nothing is in flight.
             self.deadline = Some(now);
@@ -22,21 +29,33 @@ impl Lifecycle {
             return self.heed(notice, now);
         }
         self.enter(Phase::Draining, now);
-        self.deadline = Some(limit);
+        (self.deadline, self.left) = (Some(limit), true);
         let mut effects = vec![Effect::StartDrain { deadline: limit }, Effect::FlushMetrics];
         effects.extend(self.heed(notice, now));
         effects
     }
 
-    fn merge(&mut self, notice: Notice, limit: Moment, now: Moment) -> Vec<Effect> {
-        let mut effects = self.heed(notice, now);
-        if self.deadline.is_some_and(|deadline| limit < deadline) {
-            self.deadline = Some(limit);
-            if self.phase == Phase::Draining {
-                effects.push(Effect::ShortenDrain { deadline: limit });
-            }
+    /// Brings the deadline forward to `limit`; it is never put off.
+    fn shorten(&mut self, limit: Moment, now: Moment) -> Option<Effect> {
+        if self.deadline.is_none_or(|deadline| limit >= deadline) {
+            return None;
         }
-        effects
+        self.deadline = Some(limit);
+        self.leave_by = self.leave_by.map(|by| by.min(limit.max(now) + HOOK_GRACE));
+        (self.phase == Phase::Draining).then_some(Effect::ShortenDrain { deadline: limit })
+    }
+
+    /// Heartbeats cannot hold the hook beyond its global timeout.
+    pub(super) fn terminate_held(&mut self, limit: Duration, now: Moment) -> Vec<Effect> {
+        if !self.phase.is_leaving() {
+            return Vec::new();
+        }
+        self.shorten((now + limit).before(self.policy.margin), now).into_iter().collect()
+    }
+
+    /// At shutdown the hook's answer is not waited for any more: nobody would hear it.
+    pub(super) fn nobody_listens(&mut self, now: Moment) {
+        self.leave_by = self.leave_by.map(|by| by.min(now));
     }
 
     fn heed(&mut self, notice: Notice, now: Moment) -> Vec<Effect> {
@@ -59,7 +78,7 @@ impl Lifecycle {
                     Some(self.deadline.map_or(grace, |deadline| grace.max(deadline + HOOK_GRACE)));
                 Vec::new()
             }
-            Notice::Spot | Notice::Rebalance => Vec::new(),
+            Notice::Spot | Notice::Rebalance | Notice::Operator => Vec::new(),
         }
     }
 
@@ -69,8 +88,9 @@ impl Lifecycle {
         vec![Effect::WatchTerminate]
     }
 
-    pub(super) fn drained(&mut self, now: Moment) -> Vec<Effect> {
+    pub(super) fn drained(&mut self, how: Ended, now: Moment) -> Vec<Effect> {
         self.enter(Phase::Drained, now);
+        self.ended = Some(how);
         let effects = self.complete_terminate_if_due();
         self.return_if_due(now);
         effects
@@ -103,19 +123,26 @@ impl Lifecycle {
         vec![Effect::CompleteHook(Hook::Terminate, Verdict::Continue)]
     }
 
-    /// Drained for the pool and for nothing else, with the hook answered: the instance is warm again.
-    fn return_if_due(&mut self, now: Moment) {
-        if self.phase != Phase::Drained || self.terminate.is_open() || self.notices != [Notice::Pool] {
+    /// Drained for the pool, with the hook answered: the instance is warm again, unless an operator holds it.
+    pub(super) fn return_if_due(&mut self, now: Moment) {
+        let pooled = self.notices.contains(&Notice::Pool)
+            && self.notices.iter().all(|notice| matches!(notice, Notice::Pool | Notice::Operator));
+        if self.phase != Phase::Drained || self.terminate.is_open() || !pooled {
             return;
         }
-        self.notices.clear();
-        self.deadline = None;
+        self.notices.retain(|notice| *notice == Notice::Operator);
         self.terminate = HookStep::Idle;
         self.terminate_for = Notice::Group;
+        // From the pool into service it is the group that registers.
+        self.left = false;
         if !self.launch.is_open() {
             self.launch = HookStep::Settled(Settled::NothingOwed);
         }
         self.launch_for = Place::Pool;
+        if !self.notices.is_empty() {
+            return;
+        }
+        (self.deadline, self.ended) = (None, None);
         self.reopen_launch();
         // The checks rested during the drain.
         self.healthy = false;

@@ -47,7 +47,7 @@ fn an_unhealthy_warmed_instance_is_not_let_into_service() {
     let mut life = warmed();
     life.handle(settled(Hook::Launch, Settled::Completed), at(10));
     life.handle(Event::Unhealthy, at(20));
-    assert_eq!(life.handle(target(Place::Service), at(100)), []);
+    assert_eq!(life.handle(target(Place::Service), at(100)), [Effect::WatchLaunch]);
     assert_eq!(life.phase(), Phase::Warming);
     assert_eq!(life.handle(Event::Tick, at(160)), [Effect::CompleteHook(Hook::Launch, Verdict::Abandon)]);
 }
@@ -73,7 +73,7 @@ fn scale_in_with_reuse_drains_answers_the_hook_and_is_warm_again() {
     let expected = [Effect::StartDrain { deadline: at(400) }, Effect::FlushMetrics, Effect::WatchTerminate];
     assert_eq!(effects, expected);
     assert!(!life.ready());
-    life.handle(Event::DrainEnded, at(110));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(110));
     let complete = Effect::CompleteHook(Hook::Terminate, Verdict::Continue);
     assert_eq!(life.handle(Event::TerminateWaitSeen, at(120)), [complete]);
     assert_eq!(life.handle(settled(Hook::Terminate, Settled::Completed), at(121)), []);
@@ -89,7 +89,7 @@ fn terminated_on_the_way_to_the_pool_is_terminated() {
     let mut life = in_service();
     life.handle(target(Place::Pool), at(100));
     life.handle(Event::TerminateWaitSeen, at(101));
-    life.handle(Event::DrainEnded, at(110));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(110));
     assert_eq!(life.handle(group(), at(111)), []);
     let effects = life.handle(settled(Hook::Terminate, Settled::NothingOwed), at(112));
     assert_eq!((life.phase(), effects), (Phase::Drained, vec![Effect::WatchTerminate]));

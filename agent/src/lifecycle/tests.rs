@@ -68,9 +68,9 @@ fn the_terminate_hook_waits_for_both_the_drain_and_the_state() {
         let mut life = serving();
         life.handle(group(), at(100));
         let (first, second) = if drain_first {
-            (Event::DrainEnded, Event::TerminateWaitSeen)
+            (Event::DrainEnded(Ended::Quiet), Event::TerminateWaitSeen)
         } else {
-            (Event::TerminateWaitSeen, Event::DrainEnded)
+            (Event::TerminateWaitSeen, Event::DrainEnded(Ended::Quiet))
         };
         assert_eq!(life.handle(first, at(110)), []);
         assert_eq!(life.handle(second, at(120)), [Effect::CompleteHook(Hook::Terminate, Verdict::Continue)]);
@@ -93,7 +93,7 @@ fn sigterm_leaves_once_the_hook_is_answered() {
     life.handle(group(), at(100));
     life.handle(shutdown(), at(101));
     life.handle(Event::TerminateWaitSeen, at(105));
-    life.handle(Event::DrainEnded, at(110));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(110));
     assert_eq!(life.handle(settled(Hook::Terminate, Settled::Completed), at(111)), [Effect::Exit]);
     assert_eq!(life.handle(Event::Tick, at(112)), []);
 }
@@ -102,14 +102,14 @@ fn sigterm_leaves_once_the_hook_is_answered() {
 fn sigterm_alone_drains_and_leaves() {
     let mut life = serving();
     life.handle(shutdown(), at(100));
-    assert_eq!(life.handle(Event::DrainEnded, at(110)), [Effect::Exit]);
+    assert_eq!(life.handle(Event::DrainEnded(Ended::Quiet), at(110)), [Effect::Exit]);
 }
 
 #[test]
 fn a_hook_that_never_settles_does_not_keep_the_machine_up() {
     let mut life = serving();
     life.handle(group(), at(100));
-    life.handle(Event::DrainEnded, at(110));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(110));
     life.handle(shutdown(), at(120));
     assert_eq!(life.handle(Event::Tick, at(419)), []);
     assert_eq!(life.handle(Event::Tick, at(420)), [Effect::Exit]);
@@ -131,12 +131,23 @@ fn an_agent_stopped_and_started_on_a_running_machine_serves_again() {
     let mut life = serving();
     life.handle(settled(Hook::Launch, Settled::Completed), at(20));
     life.handle(shutdown(), at(100));
-    life.handle(Event::DrainEnded, at(110));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(110));
     let (mut again, effects) = life.resume(policy(), at(130));
     assert_eq!((again.phase(), effects), (Phase::Bootstrapping, vec![]));
     again.handle(Event::Bootstrapped { ok: true }, at(131));
-    assert_eq!(again.handle(Event::Healthy, at(132)), []);
+    assert_eq!(again.handle(Event::Healthy, at(132)), [Effect::Rejoin]);
     assert!(again.ready());
+}
+
+#[test]
+fn an_answer_that_a_stop_of_the_agent_cut_short_is_given_by_the_next() {
+    let mut life = serving();
+    life.handle(shutdown(), at(20));
+    life.handle(settled(Hook::Launch, Settled::NothingOwed), at(21));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(22));
+    let (mut again, _) = life.resume(policy(), at(30));
+    again.handle(Event::Bootstrapped { ok: true }, at(31));
+    assert_eq!(again.handle(Event::Healthy, at(32)), [continue_launch()]);
 }
 
 pub(super) fn life() -> Lifecycle {

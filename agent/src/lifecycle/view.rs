@@ -1,6 +1,6 @@
 //! What others may know of a life.
 
-use super::{Failure, Hook, HookStep, Lifecycle, Notice, Phase};
+use super::{Ended, Failure, Hook, HookStep, Lifecycle, Notice, Phase};
 use crate::clock::Moment;
 
 impl Lifecycle {
@@ -17,8 +17,7 @@ impl Lifecycle {
     /// When the phase gives up, or ends at the latest: a boot's, a launch's, a drain's deadline.
     pub fn until(&self) -> Option<Moment> {
         match self.phase {
-            Phase::Bootstrapping => Some(self.started + self.policy.bootstrap_deadline),
-            Phase::Warming => Some(self.since + self.policy.ready_deadline),
+            Phase::Bootstrapping | Phase::Warming => self.launch_limit(),
             Phase::Draining => self.deadline,
             Phase::Drained => self.leave_by,
             Phase::Serving | Phase::Warmed | Phase::Standby => None,
@@ -56,5 +55,15 @@ impl Lifecycle {
     /// When the drain ends at the latest.
     pub fn deadline(&self) -> Option<Moment> {
         self.deadline
+    }
+
+    /// How the drain ended, once it has.
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended
+    }
+
+    /// Whether targets that a drain may have deregistered are yet to be registered again.
+    pub fn rejoining(&self) -> bool {
+        self.left && !self.phase.is_leaving()
     }
 }

@@ -50,7 +50,7 @@ impl Process {
                 let life: Lifecycle = serde_json::from_slice(&bytes).expect("what was saved can be read");
                 life.resume(policy, now)
             }
-            None => (Lifecycle::new(policy, now), Vec::new()),
+            None => Lifecycle::begin(policy, now),
         };
         cloud.lock().witness.started(&life, &open, cloud.now());
         let (events, heard) = mpsc::channel(64);
@@ -182,8 +182,8 @@ impl driver::World for World {
                 }
                 Effect::StartDrain { deadline: at } => {
                     deadline.send_replace(at);
-                    steps.drain(deadline.subscribe()).await;
-                    Some(Event::DrainEnded)
+                    let how = steps.drain(deadline.subscribe()).await;
+                    Some(Event::DrainEnded(how))
                 }
                 Effect::ShortenDrain { deadline: at } => {
                     deadline.send_replace(at);
@@ -195,9 +195,14 @@ impl driver::World for World {
                         return Some(Event::HookSettled { hook: Hook::Terminate, settled });
                     }
                     let _ = events.send(Event::TerminateWaitSeen).await;
-                    steps.beat_while_draining().await;
+                    steps.beat_while_draining(&events).await;
                     None
                 }
+                Effect::WatchLaunch => {
+                    steps.beat_while_launching(&events).await;
+                    None
+                }
+                Effect::Rejoin => steps.rejoin().await.then_some(Event::Rejoined),
                 Effect::FlushMetrics | Effect::Exit => None,
             }
         }

@@ -1,14 +1,15 @@
 //! The steps as the agent performs them, call by call, with its own judgements; pauses are drawn from the seed.
 
+mod heartbeats;
 mod notices;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kiln_agent::clock::{Clock, Moment};
-use kiln_agent::drain::{Evidence, Verdict as Drained};
+use kiln_agent::drain::Evidence;
 use kiln_agent::hook::{Standing, standing};
-use kiln_agent::lifecycle::{Hook, Phase, Settled, Verdict};
+use kiln_agent::lifecycle::{Ended, Hook, Phase, Settled, Verdict};
 use kiln_agent::targets::must_be_told;
 use rand::RngExt;
 use tokio::sync::watch;
@@ -124,27 +125,8 @@ impl Steps {
         timeout(2 * BOUND, watch).await.unwrap_or(false)
     }
 
-    /// As `Hooks::beat_while_draining`.
-    pub(crate) async fn beat_while_draining(&self) {
-        let mut heartbeat: Option<Duration> = None;
-        loop {
-            let pause = self.jittered(heartbeat.map_or(POLL, |heartbeat| heartbeat / 3));
-            sleep(pause).await;
-            if self.phase() != Phase::Draining {
-                return;
-            }
-            if heartbeat.is_none() {
-                let read = self.cloud.call("DescribeLifecycleHooks", |aws| Ok(aws.hook(Hook::Terminate)));
-                heartbeat = read.await.ok().flatten();
-            } else {
-                // The next one may be taken.
-                let _ = self.cloud.call("RecordLifecycleActionHeartbeat", super::cloud::Inner::beat).await;
-            }
-        }
-    }
-
     /// As `Drain::run`.
-    pub(crate) async fn drain(&self, deadline: watch::Receiver<Moment>) {
+    pub(crate) async fn drain(&self, deadline: watch::Receiver<Moment>) -> Ended {
         let busy_until = self.cloud.now() + self.cloud.lock().script.work;
         let quiet = self.cloud.lock().script.quiet;
         let mut evidence = Evidence::default();
@@ -163,13 +145,14 @@ impl Steps {
             let work = if self.cloud.now() < busy_until { Some(1) } else { Some(0) };
             let now = self.clock.now();
             evidence.count(work, now);
-            let what = match evidence.verdict(quiet, *deadline.borrow(), now) {
-                Drained::Drained => "drain ended by evidence",
-                Drained::Overdue => "drain ended at its deadline",
-                _ => continue,
+            let Some(ended) = evidence.verdict(quiet, *deadline.borrow(), now).ended() else { continue };
+            let what = match ended {
+                Ended::Quiet => "drain ended by evidence",
+                Ended::Unreachable => "drain ended without AWS",
+                Ended::Overdue => "drain ended at its deadline",
             };
             self.cloud.lock().see(what, "");
-            return;
+            return ended;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who watches over the invariants of a life.
 
 mod words;
+mod calls;
 mod excuses;
 
 use std::collections::BTreeMap;
@@ -255,52 +256,6 @@ impl Witness {
         }
         if !recorded {
             self.broke(Invariant::RecordedFirst, at, &format!("{effect:?}"));
-        }
-    }
-
-    // What it asks of AWS.
-
-    pub(crate) fn completing(&mut self, hook: Hook, verdict: Verdict, state: State, at: Duration) {
-        self.tell(
-            at,
-            &format!("agent calls: complete {} with {} in {}", hook.name(), verdict.name(), state.name()),
-        );
-        if hook == Hook::Terminate && (is_early(state) || verdict != Verdict::Continue) {
-            self.broke(Invariant::NotBeforeWait, at, &format!("{} in {}", verdict.name(), state.name()));
-        }
-        if self.answered[index(hook)] {
-            self.broke(
-                Invariant::CompletedOnce,
-                at,
-                &format!("{} asked again after its answer", hook.name()),
-            );
-        }
-        if self.asked[index(hook)].replace(verdict).is_some_and(|before| before != verdict) {
-            self.broke(Invariant::CompletedOnce, at, &format!("{} asked with two verdicts", hook.name()));
-        }
-    }
-
-    pub(crate) fn completed(&mut self, hook: Hook, verdict: Verdict, at: Duration) {
-        let what = match (hook, verdict) {
-            (Hook::Launch, Verdict::Continue) => "launch hook completed with CONTINUE",
-            (Hook::Launch, Verdict::Abandon) => "launch hook completed with ABANDON",
-            (Hook::Terminate, _) => "terminate hook completed with CONTINUE",
-        };
-        self.see(what, at, "");
-        if self.accepted[index(hook)].replace(verdict).is_some() {
-            self.broke(Invariant::CompletedOnce, at, &format!("{} completed twice", hook.name()));
-        }
-    }
-
-    /// The agent has read that its completion was taken.
-    pub(crate) fn answered(&mut self, hook: Hook) {
-        self.answered[index(hook)] = true;
-    }
-
-    pub(crate) fn deregistering(&mut self, at: Duration) {
-        self.tell(at, "agent calls: DeregisterTargets");
-        if !self.told {
-            self.broke(Invariant::NoticeFirst, at, "targets deregistered, and nobody has said go");
         }
     }
 }

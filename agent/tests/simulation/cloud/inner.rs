@@ -100,18 +100,37 @@ impl Inner {
     }
 
     /// `RecordLifecycleActionHeartbeat`
-    pub(crate) fn beat(&mut self) -> Result<(), Error> {
+    pub(crate) fn beat(&mut self, hook: Hook) -> Result<(), Error> {
         let now = self.ticked;
-        if !self.apply(&Event::Heartbeat(TERMINATE.to_owned()), now) {
+        if !self.apply(&Event::Heartbeat(name(hook).to_owned()), now) {
             return Err(Error::Invalid);
         }
-        self.see("heartbeat recorded", TERMINATE);
+        let what = match hook {
+            Hook::Launch => "launch heartbeat recorded",
+            Hook::Terminate => "heartbeat recorded",
+        };
+        self.see(what, "");
         Ok(())
     }
 
     /// `DescribeTargetHealth`: our rows, as port and state.
     pub(crate) fn rows(&self, group: usize) -> Vec<(u16, &'static str)> {
         self.groups[group].targets().map(|((_, port), health)| (*port, health.name())).collect()
+    }
+
+    /// `RegisterTargets`, of what the agent has deregistered.
+    pub(crate) fn register(&mut self, group: usize) {
+        let now = self.ticked;
+        self.witness.registering(now);
+        let port = self.groups[group].port;
+        self.groups[group].register((ID.to_owned(), port), now);
+    }
+
+    /// Whether nothing moves any more in bootstrap or checks: no turn of theirs lies ahead.
+    pub(crate) fn launch_hangs(&self) -> bool {
+        let ahead = |at: Duration| at > self.ticked;
+        let boots = self.script.bootstrap.is_some_and(|(at, _)| ahead(at));
+        !boots && !self.script.health.iter().any(|(at, _)| ahead(*at))
     }
 
     /// `DeregisterTargets`

@@ -27,6 +27,8 @@ pub(crate) enum Invariant {
     ExitBounded,
     /// A hook is answered, or its timeout has one of the reasons of [`Reason`].
     HookAnswered,
+    /// What was deregistered comes back only to an instance that serves and that its group wants in service.
+    RejoinWanted,
     /// Every life ends.
     LifeEnds,
 }

@@ -1,0 +1,63 @@
+//! What the agent asks of AWS, judged call by call.
+
+use std::time::Duration;
+
+use kiln_agent::lifecycle::{Hook, Phase, Verdict};
+use kiln_stage::lifecycle::State;
+
+use super::{Invariant, Witness, index, is_early};
+
+impl Witness {
+    pub(crate) fn completing(&mut self, hook: Hook, verdict: Verdict, state: State, at: Duration) {
+        self.tell(
+            at,
+            &format!("agent calls: complete {} with {} in {}", hook.name(), verdict.name(), state.name()),
+        );
+        if hook == Hook::Terminate && (is_early(state) || verdict != Verdict::Continue) {
+            self.broke(Invariant::NotBeforeWait, at, &format!("{} in {}", verdict.name(), state.name()));
+        }
+        if self.answered[index(hook)] {
+            self.broke(
+                Invariant::CompletedOnce,
+                at,
+                &format!("{} asked again after its answer", hook.name()),
+            );
+        }
+        if self.asked[index(hook)].replace(verdict).is_some_and(|before| before != verdict) {
+            self.broke(Invariant::CompletedOnce, at, &format!("{} asked with two verdicts", hook.name()));
+        }
+    }
+
+    pub(crate) fn completed(&mut self, hook: Hook, verdict: Verdict, at: Duration) {
+        let what = match (hook, verdict) {
+            (Hook::Launch, Verdict::Continue) => "launch hook completed with CONTINUE",
+            (Hook::Launch, Verdict::Abandon) => "launch hook completed with ABANDON",
+            (Hook::Terminate, _) => "terminate hook completed with CONTINUE",
+        };
+        self.see(what, at, "");
+        if self.accepted[index(hook)].replace(verdict).is_some() {
+            self.broke(Invariant::CompletedOnce, at, &format!("{} completed twice", hook.name()));
+        }
+    }
+
+    /// The agent has read that its completion was taken.
+    pub(crate) fn answered(&mut self, hook: Hook) {
+        self.answered[index(hook)] = true;
+    }
+
+    pub(crate) fn deregistering(&mut self, at: Duration) {
+        self.tell(at, "agent calls: DeregisterTargets");
+        if !self.told {
+            self.broke(Invariant::NoticeFirst, at, "targets deregistered, and nobody has said go");
+        }
+    }
+
+    pub(crate) fn registering(&mut self, at: Duration) {
+        self.tell(at, "agent calls: RegisterTargets");
+        // A group that has just changed its mind is heard a poll later; before the launch it has registered nothing.
+        let early = matches!(self.state, State::Pending | State::PendingWait);
+        if early || self.life.as_ref().is_none_or(|life| life.phase() != Phase::Serving) {
+            self.broke(Invariant::RejoinWanted, at, self.state.name());
+        }
+    }
+}
