@@ -14,7 +14,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 pub fn write_owned(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
     let folder =
         path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "path has no folder"))?;
-    fs::create_dir_all(folder)?;
+    make(folder)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = folder.join(name);
@@ -35,4 +35,20 @@ pub fn write_owned(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32
     file.sync_all()?;
     fs::rename(&beside, path)?;
     File::open(folder)?.sync_all()
+}
+
+/// Makes a folder and those above it. Each is an entry of the one above, which is synced too: a file in a folder that the
+/// machine forgets is forgotten.
+fn make(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let Some(above) = folder.parent() else { return Ok(()) };
+    make(above)?;
+    match fs::create_dir(folder) {
+        // Made by somebody else meanwhile.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !folder.is_dir() => return Err(error),
+        _ => {}
+    }
+    File::open(above)?.sync_all()
 }
