@@ -8,6 +8,7 @@ mod elb;
 mod cloudwatch;
 
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use http::{Request, Response, StatusCode};
 use serde_json::Value;
 
 use crate::cloud::Cloud;
+use crate::faults::{Asked, Fault};
 use crate::imds::ACCESS_KEY;
 use crate::record::Request as Logged;
 use crate::rehearsal::Who;
@@ -40,6 +42,15 @@ impl Refusal {
 
     fn invalid(message: impl Into<String>) -> Self {
         Self::new("ValidationError", message)
+    }
+
+    fn throttled(cbor: bool) -> Self {
+        Self::new(if cbor { "ThrottlingException" } else { "Throttling" }, "Rate exceeded")
+    }
+
+    fn server_error() -> Self {
+        let message = "The request processing has failed because of an unknown error".to_owned();
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "InternalFailure", message }
     }
 
     fn unknown_action(action: &str, version: &str) -> Self {
@@ -71,16 +82,21 @@ impl Api {
 }
 
 impl Endpoint for Api {
-    async fn answer(&self, peer: Ipv4Addr, request: Request<Bytes>) -> Response<Bytes> {
+    async fn answer(&self, peer: Ipv4Addr, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let service = signed_service(&request);
         let id = format!("{:08x}-0000-4000-8000-{:012x}", rand::random::<u32>(), rand::random::<u32>());
         let cbor = request.headers().get("smithy-protocol").is_some_and(|value| value == "rpc-v2-cbor");
         let call = if cbor { cloudwatch::Call::parse(&request) } else { xml::parse(&request) };
         let (action, parameters) = match call {
             Ok(call) => (call.action, call.parameters),
-            Err(refusal) => return render(cbor, "", &id, Err(refusal)),
+            Err(refusal) => return Some(render(cbor, "", &id, Err(refusal))),
         };
-        let notes = self.notes(&action, peer).await;
+        let fault = self.cloud.strikes(Asked::Call(&action));
+        if let Some(Fault::Delayed(by)) = fault {
+            tokio::time::sleep(by).await;
+        }
+        let mut notes = self.notes(&action, peer).await;
+        notes.extend(fault.map(|fault| ("fault".to_owned(), Value::from(fault.name()))));
         let caller = {
             let inner = self.cloud.lock();
             inner.at(peer).map(|(id, member)| (id.clone(), member.lifecycle.state().name()))
@@ -90,6 +106,10 @@ impl Endpoint for Api {
             self.cloud.tell(Who::Agent, line);
         }
         let outcome = match &service {
+            _ if fault == Some(Fault::Throttled) => Err(Refusal::throttled(cbor)),
+            _ if matches!(fault, Some(Fault::ServerError | Fault::Unanswered | Fault::Closed)) => {
+                Err(Refusal::server_error())
+            }
             None => Err(Refusal {
                 status: StatusCode::FORBIDDEN,
                 code: if cbor { "MissingAuthenticationTokenException" } else { "MissingAuthenticationToken" },
@@ -108,15 +128,16 @@ impl Endpoint for Api {
             },
         };
         let service = service.map_or_else(|| "unsigned".to_owned(), |(_, service)| service);
-        let (status, error) = match &outcome {
-            Ok(_) => (StatusCode::OK, String::new()),
-            Err(refusal) => (refusal.status, format!("{}: {}", refusal.code, refusal.message)),
+        let (status, error) = match (&outcome, fault) {
+            // Zero: nobody was told.
+            (_, Some(Fault::Unanswered | Fault::Closed)) => (0, String::new()),
+            (Ok(_), _) => (200, String::new()),
+            (Err(refusal), _) => (refusal.status.as_u16(), format!("{}: {}", refusal.code, refusal.message)),
         };
         if !error.is_empty() {
             self.cloud.tell(Who::Stage, format!("refused {action}: {error}"));
         }
         let (instance, state) = caller.map(|(id, state)| (id, state.to_owned())).unzip();
-        let status = status.as_u16();
         self.cloud.record.add(Logged {
             at,
             service,
@@ -128,7 +149,11 @@ impl Endpoint for Api {
             notes,
             action: action.clone(),
         });
-        render(cbor, &action, &id, outcome)
+        match fault {
+            Some(Fault::Closed | Fault::ReplyLost) => None,
+            Some(Fault::Unanswered) => pending().await,
+            _ => Some(render(cbor, &action, &id, outcome)),
+        }
     }
 }
 

@@ -17,11 +17,13 @@ use tokio::process::Child;
 use crate::targets::{Route, TargetId};
 use crate::tether;
 
-/// Where users connect.
-pub(crate) const FRONT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
+/// Where users of the nth target group connect: a listener of its own.
+pub(crate) fn front(group: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8000 + 10 * group))
+}
 /// Where the rest of the fleet listens.
 pub(crate) const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8001);
-/// Servers that can be behind it at one time.
+/// Servers that can be behind one target group at one time.
 const SLOTS: usize = 8;
 /// `HAProxy` starts in milliseconds; its socket answers at once. Protects the play from one that does not.
 const BOUND: Duration = Duration::from_secs(10);
@@ -31,14 +33,19 @@ const BOUND: Duration = Duration::from_secs(10);
 pub(crate) struct Balancer {
     socket: PathBuf,
     _haproxy: Child,
-    slots: BTreeMap<TargetId, (usize, Route)>,
+    slots: BTreeMap<Place, (usize, Route)>,
 }
+
+/// A target group's number and a target of it.
+pub(crate) type Place = (u16, TargetId);
 
 impl Balancer {
     /// Starts it; it dies with the stage.
-    pub(crate) async fn start(scratch: &Path) -> Result<Self> {
+    pub(crate) async fn start(scratch: &Path, groups: u16) -> Result<Self> {
         let (socket, config) = (scratch.join("haproxy.sock"), scratch.join("haproxy.cfg"));
-        tokio::fs::write(&config, configuration(&socket)).await.context("failed to write haproxy.cfg")?;
+        tokio::fs::write(&config, configuration(&socket, groups))
+            .await
+            .context("failed to write haproxy.cfg")?;
         let log =
             std::fs::File::create(scratch.join("haproxy.log")).context("failed to create haproxy.log")?;
         let mut command = tether::command("haproxy");
@@ -58,8 +65,8 @@ impl Balancer {
     }
 
     /// Routes as told; only what changed is sent. Targets that are not named any more are out.
-    pub(crate) async fn route(&mut self, routes: &[(TargetId, Ipv4Addr, Route)]) -> Result<()> {
-        let gone = self.slots.keys().filter(|id| !routes.iter().any(|(target, ..)| target == *id));
+    pub(crate) async fn route(&mut self, routes: &[(Place, Ipv4Addr, Route)]) -> Result<()> {
+        let gone = self.slots.keys().filter(|id| !routes.iter().any(|(place, ..)| place == *id));
         for id in gone.cloned().collect::<Vec<_>>() {
             self.set(&id, Ipv4Addr::UNSPECIFIED, Route::Out).await?;
         }
@@ -71,25 +78,27 @@ impl Balancer {
         Ok(())
     }
 
-    async fn set(&mut self, id: &TargetId, address: Ipv4Addr, route: Route) -> Result<()> {
-        let used = |slot: &usize| self.slots.values().any(|(used, _)| used == slot);
+    async fn set(&mut self, id: &Place, address: Ipv4Addr, route: Route) -> Result<()> {
+        let (group, (_, port)) = id;
+        let used =
+            |slot: &usize| self.slots.iter().any(|((other, _), (used, _))| other == group && used == slot);
         let known = self.slots.get(id).map(|(slot, _)| *slot);
         let Some(slot) = known.or_else(|| (0..SLOTS).find(|slot| !used(slot))) else {
             bail!("the balancer has {SLOTS} places and all are taken");
         };
         if known.is_none() {
-            self.tell(&format!("set server fleet/slot{slot} addr {address} port {}", id.1)).await?;
+            self.tell(&format!("set server fleet{group}/slot{slot} addr {address} port {port}")).await?;
         }
         match route {
             Route::Ready => {
-                self.tell(&format!("set server fleet/slot{slot} state ready")).await?;
+                self.tell(&format!("set server fleet{group}/slot{slot} state ready")).await?;
             }
             Route::Drain => {
-                self.tell(&format!("set server fleet/slot{slot} state drain")).await?;
+                self.tell(&format!("set server fleet{group}/slot{slot} state drain")).await?;
             }
             Route::Out => {
-                self.tell(&format!("set server fleet/slot{slot} state maint")).await?;
-                self.tell(&format!("shutdown sessions server fleet/slot{slot}")).await?;
+                self.tell(&format!("set server fleet{group}/slot{slot} state maint")).await?;
+                self.tell(&format!("shutdown sessions server fleet{group}/slot{slot}")).await?;
                 self.slots.remove(id);
                 return Ok(());
             }
@@ -120,10 +129,26 @@ impl Balancer {
     }
 }
 
-fn configuration(socket: &Path) -> String {
+fn configuration(socket: &Path, groups: u16) -> String {
     let slots: Vec<String> =
         (0..SLOTS).map(|slot| format!("    server slot{slot} 192.0.2.1:80 disabled")).collect();
     let slots = slots.join("\n");
+    let fleets = (0..groups).map(|group| {
+        format!(
+            "frontend users{group}
+    bind {}
+    http-request set-header X-Forwarded-Proto https
+    http-request set-header X-Forwarded-Port 443
+    default_backend fleet{group}
+backend fleet{group}
+    balance roundrobin
+{slots}
+    server peer {PEER} backup
+",
+            front(group)
+        )
+    });
+    let fleets: String = fleets.collect();
     format!(
         "global
     stats socket {socket} mode 600 level admin
@@ -138,16 +163,7 @@ defaults
     timeout client 65s
     timeout server 60s
     timeout http-keep-alive 60s
-frontend users
-    bind {FRONT}
-    http-request set-header X-Forwarded-Proto https
-    http-request set-header X-Forwarded-Port 443
-    default_backend fleet
-backend fleet
-    balance roundrobin
-{slots}
-    server peer {PEER} backup
-",
+{fleets}",
         socket = socket.display()
     )
 }

@@ -7,9 +7,11 @@ use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
-use crate::lifecycle::{Effect, Event as On, Hook, Lifecycle, NoActiveAction, State};
+use crate::faults::{Asked, Fault, Faults};
+use crate::lifecycle::{Effect, Event as On, Hook, Lifecycle, NoActiveAction, Order, Pool, State};
 use crate::record::Record;
 use crate::rehearsal::{Event, Observer, Who};
 use crate::targets::TargetGroup;
@@ -30,6 +32,23 @@ pub(crate) struct Member {
     pub(crate) address: Ipv4Addr,
     pub(crate) user_data: Option<Vec<u8>>,
     pub(crate) lifecycle: Lifecycle,
+    /// Whether it is a spot instance.
+    pub(crate) spot: bool,
+    /// EC2's interruption notice: the action and its time, which stays as it was said.
+    pub(crate) interruption: Option<(&'static str, Timestamp)>,
+    /// When EC2 recommended to rebalance.
+    pub(crate) rebalance: Option<Timestamp>,
+}
+
+/// How an instance arrives.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// User data as EC2 would hand it out; `None` is a launch without any (IMDS answers 404).
+    pub user_data: Option<Vec<u8>>,
+    /// Launched into the warm pool instead of service.
+    pub pool: Option<Pool>,
+    /// A spot instance.
+    pub spot: bool,
 }
 
 /// What the lock protects.
@@ -43,9 +62,9 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// Whether any target group still has the instance, draining included.
+    /// Whether a target group still has the row that the Auto Scaling group made, draining included.
     pub(crate) fn is_target(&self, id: &str) -> bool {
-        self.target_groups.iter().any(|group| group.targets().any(|((target, _), _)| target == id))
+        self.target_groups.iter().any(|group| group.health(&(id.to_owned(), group.port)).is_some())
     }
 
     pub(crate) fn state(&self, id: &str) -> Option<State> {
@@ -54,7 +73,7 @@ impl Inner {
 
     /// The instance at an address.
     pub(crate) fn at(&self, address: Ipv4Addr) -> Option<(&String, &Member)> {
-        self.members.iter().find(|(_, member)| member.address == address)
+        self.members.iter().find(|(_, member)| member.address == address && !member.lifecycle.state().gone())
     }
 }
 
@@ -65,18 +84,19 @@ pub(crate) struct Cloud {
     pub(crate) record: Record,
     inner: Mutex<Inner>,
     changed: watch::Sender<()>,
-    power_off: mpsc::UnboundedSender<String>,
+    faults: Mutex<Faults>,
+    orders: mpsc::UnboundedSender<(String, Order)>,
 }
 
 impl Cloud {
-    /// A group with these hooks and target groups, no instance yet. The receiver names instances that EC2 has to power off.
+    /// A group with these hooks and target groups, no instance yet. The receiver gets what EC2 has to do.
     pub(crate) fn new(
         hooks: Vec<Hook>,
         target_groups: Vec<TargetGroup>,
         deregister_lag: Duration,
         observer: Observer,
-    ) -> (Self, mpsc::UnboundedReceiver<String>) {
-        let (power_off, off) = mpsc::unbounded_channel();
+    ) -> (Self, mpsc::UnboundedReceiver<(String, Order)>) {
+        let (orders, ordered) = mpsc::unbounded_channel();
         let inner =
             Inner { members: BTreeMap::new(), hooks, target_groups, deregister_lag, timeline: Vec::new() };
         let cloud = Self {
@@ -85,9 +105,10 @@ impl Cloud {
             record: Record::default(),
             inner: Mutex::new(inner),
             changed: watch::Sender::new(()),
-            power_off,
+            faults: Mutex::default(),
+            orders,
         };
-        (cloud, off)
+        (cloud, ordered)
     }
 
     pub(crate) fn began(&self) -> Instant {
@@ -122,12 +143,27 @@ impl Cloud {
         self.lock().timeline.clone()
     }
 
-    /// A new instance, `Pending`.
-    pub(crate) fn launch(&self, id: &str, address: Ipv4Addr, user_data: Option<Vec<u8>>) {
+    /// A new instance, `Pending` or `Warmed:Pending`.
+    pub(crate) fn launch(&self, id: &str, address: Ipv4Addr, how: Launch) {
         let mut inner = self.lock();
-        let lifecycle = Lifecycle::new(inner.hooks.clone(), PENDING, inner.deregister_lag, self.now());
-        inner.members.insert(id.to_owned(), Member { address, user_data, lifecycle });
-        self.say(&mut inner, Who::Stage, format!("{id} launched at {address}: Pending"));
+        let mut lifecycle = Lifecycle::new(inner.hooks.clone(), PENDING, inner.deregister_lag, self.now());
+        if let Some(pool) = how.pool {
+            lifecycle = lifecycle.into_pool(pool);
+        }
+        let state = lifecycle.state().name();
+        let Launch { user_data, spot, .. } = how;
+        let member = Member { address, user_data, lifecycle, spot, interruption: None, rebalance: None };
+        inner.members.insert(id.to_owned(), member);
+        self.say(&mut inner, Who::Stage, format!("{id} launched at {address}: {state}"));
+    }
+
+    /// What goes wrong with a request that comes now, if anything.
+    pub(crate) fn strikes(&self, asked: Asked<'_>) -> Option<Fault> {
+        self.faults().strikes(asked, self.now())
+    }
+
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes an event for one instance and performs what follows from it.
@@ -149,6 +185,9 @@ impl Cloud {
         match effect {
             Effect::Moved(from, to) => {
                 self.say(inner, Who::Stage, format!("{id} {} → {}", from.name(), to.name()));
+                if to.gone() {
+                    inner.target_groups.iter_mut().for_each(|group| group.forget(id));
+                }
             }
             Effect::TimedOut(hook, result) => {
                 self.say(inner, Who::Stage, format!("hook {hook} timed out: {} by default", result.name()));
@@ -169,17 +208,16 @@ impl Cloud {
                 let now = self.now();
                 let mut told = 0;
                 for group in &mut inner.target_groups {
-                    let own: Vec<_> =
-                        group.targets().filter(|((i, _), _)| i == id).map(|(t, _)| t.clone()).collect();
-                    told += own.iter().filter(|target| group.deregister(target, now)).count();
+                    // By its id alone, which is the group's port: rows with a port of their own are not its doing.
+                    told += usize::from(group.deregister(&(id.to_owned(), group.port), now));
                 }
                 if told > 0 {
                     self.say(inner, Who::Stage, format!("the group deregisters {id}"));
                 }
             }
-            Effect::PowerOff => {
+            Effect::Machine(order) => {
                 // The receiver is gone only when the play is over.
-                let _ = self.power_off.send(id.to_owned());
+                let _ = self.orders.send((id.to_owned(), order));
             }
         }
     }

@@ -17,6 +17,11 @@ pub enum GroundError {
     /// Threads that were there before would stay outside.
     #[error("failed to make namespaces: {0} threads are running, enter before any runtime is built")]
     Threads(usize),
+    /// This process was to be started in a network of its own, and was not.
+    #[error(
+        "failed to find a network of this process alone: it has {0}, start it with 'unshare --net --mount'"
+    )]
+    NotAlone(String),
     /// The kernel or the container that this runs in refused.
     #[error("failed to {what}: {why}, which containers need CAP_SYS_ADMIN and CAP_NET_ADMIN for")]
     Refused {
@@ -27,7 +32,7 @@ pub enum GroundError {
     },
 }
 
-/// Proof that this process has been taken into namespaces of its own by [`enter`].
+/// Proof that this process is in namespaces of its own, by [`enter`] or by [`entered`].
 #[derive(Debug)]
 pub struct Ground {
     _entered: (),
@@ -52,4 +57,20 @@ pub fn enter() -> Result<Ground, GroundError> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .map_err(|why| GroundError::Refused { what: "make mounts private", why })?;
     Ok(Ground { _entered: () })
+}
+
+/// The same for a process that was started in namespaces of its own, by `unshare --net --mount`: it may have threads.
+///
+/// # Errors
+/// When the network has anything but `lo` in it: this one is the machine's.
+pub fn entered() -> Result<Ground, GroundError> {
+    if !Uid::effective().is_root() {
+        return Err(GroundError::NotRoot);
+    }
+    let devices = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let mut names = devices.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim()));
+    match names.find(|name| *name != "lo") {
+        None if !devices.is_empty() => Ok(Ground { _entered: () }),
+        found => Err(GroundError::NotAlone(found.unwrap_or("no list of devices").to_owned())),
+    }
 }

@@ -1,6 +1,7 @@
 //! `IMDSv2` as an instance sees it: tokens, and the instance's own data by its address.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::cloud::{ACCOUNT, Cloud, IMAGE, INSTANCE_TYPE, Member, REGION, ZONE};
+use crate::faults::{Asked, Fault};
 use crate::record::Request as Logged;
 use crate::server::{Endpoint, reply};
 
@@ -83,8 +85,19 @@ impl Imds {
 }
 
 impl Endpoint for Imds {
-    async fn answer(&self, peer: Ipv4Addr, request: Request<Bytes>) -> Response<Bytes> {
-        let (status, body) = self.respond(peer, &request);
+    async fn answer(&self, peer: Ipv4Addr, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let path = request.uri().path();
+        let fault = self.cloud.strikes(Asked::Item(path.strip_prefix("/latest/").unwrap_or(path)));
+        if let Some(Fault::Delayed(by)) = fault {
+            tokio::time::sleep(by).await;
+        }
+        let (status, body) = match fault {
+            Some(Fault::Throttled) => (StatusCode::SERVICE_UNAVAILABLE, Bytes::new()),
+            Some(Fault::ServerError | Fault::Unanswered | Fault::Closed) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, Bytes::new())
+            }
+            _ => self.respond(peer, &request),
+        };
         let (instance, state) = {
             let inner = self.cloud.lock();
             inner
@@ -99,16 +112,25 @@ impl Endpoint for Imds {
             instance,
             state,
             parameters: Value::Null,
-            status: status.as_u16(),
+            status: if matches!(fault, Some(Fault::Unanswered | Fault::Closed)) {
+                0
+            } else {
+                status.as_u16()
+            },
             error: if status.is_success() { String::new() } else { status.to_string() },
-            notes: std::collections::BTreeMap::new(),
+            notes: fault.map(|fault| ("fault".to_owned(), Value::from(fault.name()))).into_iter().collect(),
         });
+        match fault {
+            Some(Fault::Closed | Fault::ReplyLost) => return None,
+            Some(Fault::Unanswered) => pending().await,
+            _ => {}
+        }
         let mut response = reply(status, "text/plain", body);
         // The token's answer repeats its lifetime; clients count from it.
         if let Some(ttl) = request.headers().get("x-aws-ec2-metadata-token-ttl-seconds") {
             response.headers_mut().insert("x-aws-ec2-metadata-token-ttl-seconds", ttl.clone());
         }
-        response
+        Some(response)
     }
 }
 
@@ -121,7 +143,7 @@ fn item_of(id: &str, member: &Member, item: &str) -> Option<Bytes> {
         "meta-data/instance-id" => id.to_owned(),
         "meta-data/ami-id" => IMAGE.to_owned(),
         "meta-data/instance-type" => INSTANCE_TYPE.to_owned(),
-        "meta-data/instance-life-cycle" => "on-demand".to_owned(),
+        "meta-data/instance-life-cycle" => if member.spot { "spot" } else { "on-demand" }.to_owned(),
         "meta-data/local-ipv4" => member.address.to_string(),
         "meta-data/hostname" | "meta-data/local-hostname" => host,
         "meta-data/mac" => crate::network::mac_of(member.address),
@@ -129,25 +151,37 @@ fn item_of(id: &str, member: &Member, item: &str) -> Option<Bytes> {
         "meta-data/placement/availability-zone" => ZONE.to_owned(),
         "meta-data/services/domain" => "amazonaws.com".to_owned(),
         "meta-data/services/partition" => "aws".to_owned(),
-        "meta-data/autoscaling/target-lifecycle-state" => member.lifecycle.state().target()?.to_owned(),
+        "meta-data/autoscaling/target-lifecycle-state" => member.lifecycle.target()?.to_owned(),
         "meta-data/iam/security-credentials" => ROLE.to_owned(),
         "meta-data/iam/security-credentials/kiln-rehearsal" => credentials().to_string(),
-        // Tags are off and nothing interrupts: `tags/instance`, `spot/instance-action`, `events/…` are absent.
+        "meta-data/spot/instance-action" => {
+            let (action, time) = member.interruption.as_ref()?;
+            json!({ "action": action, "time": rfc3339(*time) }).to_string()
+        }
+        "meta-data/events/recommendations/rebalance" => {
+            json!({ "noticeTime": rfc3339(member.rebalance?) }).to_string()
+        }
+        // Tags are off, as they are by default: `tags/instance` is absent.
         _ => return None,
     };
     Some(text.into())
+}
+
+/// As IMDS writes times.
+fn rfc3339(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn credentials() -> Value {
     let now = jiff::Timestamp::now();
     json!({
         "Code": "Success",
-        "LastUpdated": now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "LastUpdated": rfc3339(now),
         "Type": "AWS-HMAC",
         "AccessKeyId": ACCESS_KEY,
         "SecretAccessKey": "rehearsal",
         "Token": "rehearsal",
-        "Expiration": (now + Duration::from_hours(6)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "Expiration": rfc3339(now + Duration::from_hours(6)),
     })
 }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
 
 use crate::network::{AWS, BRIDGE, mac_of};
 use crate::tether;
@@ -45,25 +46,40 @@ const POWER_OFF: &str = "-38";
 /// A booted (or booting) instance. Dropping it kills all of it.
 #[derive(Debug)]
 pub(crate) struct Instance {
-    top: Child,
-    console: PathBuf,
-    warden: Warden,
+    top: u32,
+    cgroup: String,
+    life: Mutex<(Child, Warden)>,
+}
+
+/// What tells one boot of an instance from all others.
+#[derive(Debug)]
+pub(crate) struct Boot<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) address: Ipv4Addr,
+    /// Counts the boots of the instance.
+    pub(crate) number: u32,
+    /// The root, extracted, owned by root. The boot writes to it.
+    pub(crate) root: &'a Path,
+    /// Where its console goes, after what earlier boots said.
+    pub(crate) console: PathBuf,
 }
 
 impl Instance {
-    /// Boots `root`; its console goes to `console.log` in `scratch`.
-    pub(crate) async fn launch(id: &str, address: Ipv4Addr, root: &Path, scratch: &Path) -> Result<Self> {
+    /// Boots it.
+    pub(crate) async fn launch(boot: Boot<'_>) -> Result<Self> {
+        let Boot { id, address, number, root, console } = boot;
         let root =
             root.canonicalize().with_context(|| format!("failed to find the root {}", root.display()))?;
-        let console = scratch.join("console.log");
-        let log =
-            fs::File::create(&console).with_context(|| format!("failed to create {}", console.display()))?;
-        let own = format!("kiln-{}-{id}", std::process::id());
-        let warden = Warden::post(&own, &root)?;
+        let log = fs::File::options().create(true).append(true).open(&console);
+        let log = log.with_context(|| format!("failed to open {}", console.display()))?;
+        let cgroup = format!("kiln-{}-{id}-{number}", std::process::id());
+        let warden = Warden::post(&cgroup, &root)?;
         let mut command = tether::command("unshare");
+        // The kernel takes its time with the cable of the boot before: each has a name of its own.
+        let cable = format!("k{}-{number}", address.octets()[3]);
         command
             .args(["--net", "sh", "-ec", CABLE, &std::process::id().to_string()])
-            .args([&format!("k{}", address.octets()[3]), &mac_of(address), BRIDGE, &own, BOOT, "boot"])
+            .args([&cable, &mac_of(address), BRIDGE, &cgroup, BOOT, "boot"])
             .args(nspawn(&root, address))
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -73,13 +89,24 @@ impl Instance {
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("failed to share the console")?)
             .stderr(log);
-        let top = tether::spawn(command).await.context("failed to start systemd-nspawn")?;
-        Ok(Self { top, console, warden })
+        let child = tether::spawn(command).await.context("failed to start systemd-nspawn")?;
+        let top = child.id().context("systemd-nspawn ended at once")?;
+        Ok(Self { top, cgroup, life: Mutex::new((child, warden)) })
     }
 
     /// Whether the container is gone.
-    pub(crate) fn is_off(&mut self) -> bool {
-        !matches!(self.top.try_wait(), Ok(None))
+    pub(crate) fn is_off(&self) -> bool {
+        // Who holds the lock waits for just that.
+        self.life.try_lock().is_ok_and(|mut life| !matches!(life.0.try_wait(), Ok(None)))
+    }
+
+    /// Stops every process of it where it is, or lets them go on.
+    pub(crate) fn freeze(&self, frozen: bool) -> Result<()> {
+        let at = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+            .map(|hierarchy| Path::new(hierarchy).join(&self.cgroup).join("cgroup.freeze"));
+        let file = at.iter().find(|file| file.exists()).context("the instance has no cgroup of version 2")?;
+        fs::write(file, if frozen { "1" } else { "0" })
+            .with_context(|| format!("failed to write {}", file.display()))
     }
 
     /// Runs a command inside; `bound` protects the play from one that hangs.
@@ -113,7 +140,7 @@ impl Instance {
     ///
     /// # Errors
     /// When it had to be killed.
-    pub(crate) async fn power_off(&mut self, bound: Duration) -> Result<Duration> {
+    pub(crate) async fn power_off(&self, bound: Duration) -> Result<Duration> {
         let asked = Instant::now();
         if let Some(leader) = self.leader() {
             // nix knows no real-time signals.
@@ -121,35 +148,32 @@ impl Instance {
                 Command::new("sh").args(["-c", r#"kill "$0" "$1""#, POWER_OFF, &leader.to_string()]).status();
             kill.await.context("failed to signal the instance")?;
         }
-        if tokio::time::timeout(bound, self.top.wait()).await.is_ok() {
+        let mut life = self.life.lock().await;
+        if tokio::time::timeout(bound, life.0.wait()).await.is_ok() {
             let took = asked.elapsed();
-            self.warden.sweep().await;
+            life.1.sweep().await;
             return Ok(took);
         }
-        self.kill().await;
+        end(&mut life).await;
         bail!("still on {bound:?} after SIGRTMIN+4, killed")
     }
 
     /// Kills all of it at once.
-    pub(crate) async fn kill(&mut self) {
-        // Gone already is what was wanted.
-        let _ = self.top.kill().await;
-        self.warden.sweep().await;
-    }
-
-    /// The last lines of the console.
-    pub(crate) fn console_tail(&self, lines: usize) -> Vec<String> {
-        let bytes = fs::read(&self.console).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let all: Vec<&str> = text.lines().collect();
-        all[all.len().saturating_sub(lines)..].iter().map(|line| (*line).to_owned()).collect()
+    pub(crate) async fn kill(&self) {
+        end(&mut *self.life.lock().await).await;
     }
 
     /// The container's PID 1, as the stage sees it; `None` before it was forked.
     fn leader(&self) -> Option<u32> {
-        let nspawn = *children(self.top.id()?).first()?;
+        let nspawn = *children(self.top).first()?;
         children(nspawn).into_iter().find(|pid| is_init(*pid))
     }
+}
+
+async fn end((child, warden): &mut (Child, Warden)) {
+    // Gone already is what was wanted.
+    let _ = child.kill().await;
+    warden.sweep().await;
 }
 
 fn nspawn(root: &Path, address: Ipv4Addr) -> Vec<String> {

@@ -2,15 +2,13 @@
 
 use serde_json::{Map, Value};
 
-/// Lines of a report; enough for a failed boot without its routine.
-const TAIL: usize = 60;
 /// Lines among which one that was said before is only counted.
 const ROUND: usize = 6;
 /// syslog's `notice`: what systemd says above it ("Started …") is routine.
 const NOTICE: u64 = 5;
 
-/// The last lines worth reading of `journalctl -o json`; `epoch` is the beginning of the play, Unix time.
-pub(crate) fn tail(journal: &str, epoch: f64) -> Vec<String> {
+/// The last lines worth reading of `journalctl -o json`, so many at most; `epoch` is the beginning of the play, Unix time.
+pub(crate) fn tail(journal: &str, epoch: f64, lines_at_most: usize) -> Vec<String> {
     let entries = journal.lines().filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
     let mut lines: Vec<(String, String, usize)> = Vec::new();
     for entry in entries {
@@ -22,7 +20,7 @@ pub(crate) fn tail(journal: &str, epoch: f64) -> Vec<String> {
             None => lines.push((at, text, 1)),
         }
     }
-    let from = lines.len().saturating_sub(TAIL);
+    let from = lines.len().saturating_sub(lines_at_most);
     let told = lines.drain(from..).map(|(at, text, times)| match times {
         1 => format!("{at}  {text}"),
         _ => format!("{at}  {text} (×{times})"),
@@ -89,7 +87,7 @@ mod tests {
         ];
         let text = journal.map(|entry| entry.to_string()).join("\n");
         assert_eq!(
-            tail(&format!("{text}\nno JSON\n"), 1000.0),
+            tail(&format!("{text}\nno JSON\n"), 1000.0, 60),
             [
                 "    2.50  kiln-agent: bootstrap failed reason=user data script exited with 3",
                 "    3.00  systemd: Failed to start kiln-bootstrap.service. (×2)",

@@ -1,13 +1,12 @@
 //! The scenario `life`: launch, hook, in service under load, notice with a stream in flight, drained, gone.
 
 mod acts;
-mod look;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::rehearsal::{Observer, Rehearsal};
-use crate::{Error, Ground, missing};
+use crate::{Error, Ground};
 use acts::Play;
 
 /// What to play, with what.
@@ -104,10 +103,9 @@ impl LifeConfig {
 /// # Errors
 /// [`Error::Missing`] when a tool is not installed; any other when the stage itself failed. A broken promise is an `Ok`
 /// with [`crate::Verdict::Broken`].
-pub async fn play(_: &Ground, config: &LifeConfig, observer: Observer) -> Result<Rehearsal, Error> {
-    missing::check()?;
+pub async fn play(ground: &Ground, config: &LifeConfig, observer: Observer) -> Result<Rehearsal, Error> {
     let started_at = jiff::Timestamp::now();
-    let mut play = Play::begin(config, observer).await?;
+    let mut play = Play::begin(ground, config, observer).await?;
     if play.launch().await? {
         play.serve().await;
         play.leave().await;

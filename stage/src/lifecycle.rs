@@ -1,64 +1,43 @@
 //! The Auto Scaling lifecycle of one instance: (state, event, now) → effects. No I/O, no clock.
 //!
 //! ```text
-//!  Pending ─▶ Pending:Wait ─CONTINUE─▶ Pending:Proceed ─registered─▶ InService
-//!                  │ ABANDON                                            │ scaled in
-//!                  ▼                                                    ▼
-//!  Terminated ◀─off─ Terminating:Proceed ◀─completed─ Terminating:Wait ◀─targets gone─ Terminating
+//!  Pending ─▶ Pending:Wait ─CONTINUE─▶ Pending:Proceed ─registered─▶ InService ◀─▶ Standby, Detached, RootVolumeReplaced
+//!    ▲             │ ABANDON                                            │ scaled in          │ … with a reuse policy
+//!    │ called      ▼                                                    ▼                    ▼
+//!    │  Terminated ◀─off─ Terminating:Proceed ◀─completed─ Terminating:Wait ◀─targets gone─ Terminating
+//!  Warmed:Stopped ◀─ Warmed:Pending:Proceed ◀─completed─ Warmed:Pending:Wait ◀──────────── Warmed:Pending
 //! ```
 //!
-//! The order is that of "Amazon EC2 Auto Scaling instance lifecycle" and "How lifecycle hooks work" in AWS's guide.
+//! The order is that of "Amazon EC2 Auto Scaling instance lifecycle", "How lifecycle hooks work" and "Lifecycle state
+//! transitions for instances in a warm pool" in AWS's guide. Of `ReplacingRootVolume:Wait` the guide does not say which
+//! transition's hooks hold there: here none does.
 
+mod kinds;
 mod terms;
 
 use std::time::Duration;
 
-pub use terms::{ActionResult, Hook, State, Transition};
-
-/// What happens to an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Time passed.
-    Tick,
-    /// `CompleteLifecycleAction` for a hook.
-    Completed(String, ActionResult),
-    /// `RecordLifecycleActionHeartbeat` for a hook.
-    Heartbeat(String),
-    /// All target groups have it.
-    Registered,
-    /// The group wants to be smaller.
-    ScaledIn,
-    /// No target group has it any more, deregistration delays included.
-    TargetsGone,
-    /// It is off.
-    PoweredOff,
-}
-
-/// What has to be done about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// The state changed; for the timeline.
-    Moved(State, State),
-    /// A hook ran out of time and got its default result; for the timeline.
-    TimedOut(String, ActionResult),
-    /// Register with the target groups, then send [`Event::Registered`].
-    Register,
-    /// Deregister from the target groups, then send [`Event::TargetsGone`] when that is done.
-    Deregister,
-    /// Power it off, then send [`Event::PoweredOff`].
-    PowerOff,
-}
-
-/// AWS's answer to a completion or heartbeat outside of `Wait`: `ValidationError`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no active lifecycle action")]
-pub struct NoActiveAction;
+pub use kinds::{Effect, Event, NoActiveAction, Order};
+pub use terms::{ActionResult, Hook, Pool, State, Transition};
 
 #[derive(Debug)]
 struct Action {
     hook: Hook,
     deadline: Duration,
     limit: Duration,
+}
+
+/// What the state alone does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Just launched.
+    Launched,
+    /// On the usual way.
+    Usual,
+    /// Back from standby, where hooks do not apply.
+    FromStandby,
+    /// Back to the pool from service.
+    ToPool,
 }
 
 /// One instance's lifecycle. `now` is time since any fixed moment.
@@ -70,6 +49,7 @@ pub struct Lifecycle {
     pending: Duration,
     deregister_lag: Duration,
     deregistered: bool,
+    way: Way,
     waiting: Vec<Action>,
 }
 
@@ -77,8 +57,22 @@ impl Lifecycle {
     /// An instance launched at `now` into a group with these hooks: `Pending` for `pending`, and deregistered by the group
     /// `deregister_lag` after it was told to go.
     pub fn new(hooks: Vec<Hook>, pending: Duration, deregister_lag: Duration, now: Duration) -> Self {
-        let state = State::Pending;
-        Self { state, since: now, hooks, pending, deregister_lag, deregistered: false, waiting: Vec::new() }
+        Self {
+            state: State::Pending,
+            since: now,
+            hooks,
+            pending,
+            deregister_lag,
+            deregistered: false,
+            way: Way::Launched,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// The same, launched into a warm pool.
+    #[must_use]
+    pub fn into_pool(self, pool: Pool) -> Self {
+        Self { state: State::WarmedPending(pool), way: Way::Usual, ..self }
     }
 
     /// Where it is.
@@ -89,6 +83,15 @@ impl Lifecycle {
     /// When it came there.
     pub fn since(&self) -> Duration {
         self.since
+    }
+
+    /// IMDS's `autoscaling/target-lifecycle-state`, absent just after launch.
+    pub fn target(&self) -> Option<&'static str> {
+        match (self.state, self.way) {
+            (State::Pending, Way::Launched) => None,
+            (State::Pending, _) => Some("InService"),
+            (state, _) => state.target(),
+        }
     }
 
     /// Takes one event.
@@ -109,27 +112,92 @@ impl Lifecycle {
                 // A heartbeat restarts the whole timeout, it does not add to what was left.
                 action.deadline = (now + action.hook.heartbeat).min(action.limit);
             }
-            (State::Terminated, _) => {}
-            (_, Event::PoweredOff) => self.enter(State::Terminated, now, &mut effects),
-            (State::Pending, Event::Tick) if now >= self.since + self.pending => {
-                self.enter(State::PendingWait, now, &mut effects);
+            (state, _) if state.gone() => {}
+            (state, Event::PoweredOff) => {
+                let gone = if state.pooled() { State::WarmedTerminated } else { State::Terminated };
+                self.enter(gone, now, &mut effects);
             }
+            (state, Event::Tick) => self.pass(state, now, &mut effects),
             (State::PendingProceed, Event::Registered) => self.enter(State::InService, now, &mut effects),
-            (state, Event::ScaledIn) if !state.going() => self.enter(State::Terminating, now, &mut effects),
-            (State::Terminating, Event::Tick)
-                if !self.deregistered && now >= self.since + self.deregister_lag =>
-            {
+            (state, Event::TargetsGone) if self.deregistered => {
+                if let Some(next) = self.after_targets(state) {
+                    self.enter(next, now, &mut effects);
+                }
+            }
+            (State::WarmedPendingProceed(pool), Event::Stopped) => {
+                self.enter(State::Warmed(pool), now, &mut effects);
+            }
+            (State::ReplacingRootVolumeProceed, Event::RootReplaced) => {
+                self.enter(State::RootVolumeReplaced, now, &mut effects);
+            }
+            (state, wish) => self.wish(state, wish, now, &mut effects),
+        }
+        Ok(effects)
+    }
+
+    /// What the group or an operator wants of it.
+    fn wish(&mut self, state: State, wish: &Event, now: Duration, effects: &mut Vec<Effect>) {
+        let next = match (state, wish) {
+            (state, Event::ScaledIn) if state.going() || state == State::Detached => return,
+            (state, Event::ScaledIn) if state.pooled() => State::WarmedTerminating,
+            (_, Event::ScaledIn) => State::Terminating,
+            (State::InService, Event::Returned(pool)) => {
+                self.way = Way::ToPool;
+                State::WarmedPending(*pool)
+            }
+            (State::Warmed(pool), Event::Called) => {
+                if pool != Pool::Running {
+                    effects.push(Effect::Machine(Order::Start));
+                }
+                State::Pending
+            }
+            (State::InService, Event::StandbyEntered) => State::EnteringStandby,
+            (State::Standby, Event::StandbyLeft) => {
+                self.way = Way::FromStandby;
+                State::Pending
+            }
+            (State::InService | State::Standby, Event::Detached) => State::Detaching,
+            (State::InService, Event::RootReplacement) => State::ReplacingRootVolume,
+            // Late answers, such as a registration that ends after the scale-in, and wishes that came too late.
+            (_, _) => return,
+        };
+        self.enter(next, now, effects);
+    }
+
+    /// Time passed.
+    fn pass(&mut self, state: State, now: Duration, effects: &mut Vec<Effect>) {
+        let leaving = self.after_targets(state).is_some();
+        match state {
+            _ if leaving && !self.deregistered && now >= self.since + self.deregister_lag => {
                 self.deregistered = true;
                 effects.push(Effect::Deregister);
             }
-            (State::Terminating, Event::TargetsGone) if self.deregistered => {
-                self.enter(State::TerminatingWait, now, &mut effects);
+            _ if leaving => {}
+            State::Pending if now >= self.since + self.pending => {
+                let next =
+                    if self.way == Way::FromStandby { State::PendingProceed } else { State::PendingWait };
+                self.enter(next, now, effects);
             }
-            (State::PendingWait | State::TerminatingWait, Event::Tick) => self.expire(now, &mut effects),
-            // Late answers, such as a registration that ends after the scale-in.
-            (_, _) => {}
+            State::WarmedPending(pool) if now >= self.since + self.pending => {
+                self.enter(State::WarmedPendingWait(pool), now, effects);
+            }
+            State::WarmedTerminating => self.enter(State::WarmedTerminatingWait, now, effects),
+            State::ReplacingRootVolume => self.enter(State::ReplacingRootVolumeWait, now, effects),
+            State::ReplacingRootVolumeWait => self.enter(State::ReplacingRootVolumeProceed, now, effects),
+            State::RootVolumeReplaced => self.enter(State::InService, now, effects),
+            _ => self.expire(now, effects),
         }
-        Ok(effects)
+    }
+
+    /// Where a state leads that takes the instance out of its target groups.
+    fn after_targets(&self, state: State) -> Option<State> {
+        match state {
+            State::Terminating => Some(State::TerminatingWait),
+            State::WarmedPending(pool) if self.way == Way::ToPool => Some(State::WarmedPendingWait(pool)),
+            State::EnteringStandby => Some(State::Standby),
+            State::Detaching => Some(State::Detached),
+            _ => None,
+        }
     }
 
     fn expire(&mut self, now: Duration, effects: &mut Vec<Effect>) {
@@ -143,33 +211,54 @@ impl Lifecycle {
 
     /// One hook is done with `result`: moves on when it was the last, or when it ends the others, too.
     fn finish(&mut self, result: ActionResult, now: Duration, effects: &mut Vec<Effect>) {
-        match (self.state, result) {
-            (State::PendingWait, ActionResult::Abandon) => self.enter(State::Terminating, now, effects),
-            (State::TerminatingWait, ActionResult::Abandon) => {
-                self.enter(State::TerminatingProceed, now, effects);
-            }
-            (State::PendingWait, _) if self.waiting.is_empty() => {
-                self.enter(State::PendingProceed, now, effects);
-            }
-            (State::TerminatingWait, _) if self.waiting.is_empty() => {
-                self.enter(State::TerminatingProceed, now, effects);
-            }
-            (_, _) => {}
-        }
+        let last = self.waiting.is_empty();
+        let next = match (self.state, result) {
+            (State::PendingWait, ActionResult::Abandon) => State::Terminating,
+            (State::WarmedPendingWait(_), ActionResult::Abandon) => State::WarmedTerminating,
+            (State::TerminatingWait, ActionResult::Abandon) => State::TerminatingProceed,
+            (State::WarmedTerminatingWait, ActionResult::Abandon) => State::WarmedTerminatingProceed,
+            (State::PendingWait, _) if last => State::PendingProceed,
+            (State::WarmedPendingWait(pool), _) if last => State::WarmedPendingProceed(pool),
+            (State::TerminatingWait, _) if last => State::TerminatingProceed,
+            (State::WarmedTerminatingWait, _) if last => State::WarmedTerminatingProceed,
+            (_, _) => return,
+        };
+        self.enter(next, now, effects);
     }
 
     fn enter(&mut self, state: State, now: Duration, effects: &mut Vec<Effect>) {
         effects.push(Effect::Moved(self.state, state));
-        self.state = state;
-        self.since = now;
+        (self.state, self.since) = (state, now);
+        if self.way == Way::Launched {
+            self.way = Way::Usual;
+        }
         self.waiting.clear();
         match state {
             State::PendingWait => self.hold(Transition::Launching, State::PendingProceed, now, effects),
             State::PendingProceed => effects.push(Effect::Register),
+            State::InService | State::Warmed(_) => {
+                (self.deregistered, self.way) = (false, Way::Usual);
+            }
+            State::WarmedPendingWait(pool) => {
+                let way =
+                    if self.way == Way::ToPool { Transition::Terminating } else { Transition::Launching };
+                self.hold(way, State::WarmedPendingProceed(pool), now, effects);
+            }
+            State::WarmedPendingProceed(Pool::Stopped) => effects.push(Effect::Machine(Order::Stop)),
+            State::WarmedPendingProceed(Pool::Hibernated) => effects.push(Effect::Machine(Order::Hibernate)),
+            State::WarmedPendingProceed(Pool::Running) => {
+                self.enter(State::Warmed(Pool::Running), now, effects);
+            }
             State::TerminatingWait => {
                 self.hold(Transition::Terminating, State::TerminatingProceed, now, effects);
             }
-            State::TerminatingProceed => effects.push(Effect::PowerOff),
+            State::WarmedTerminatingWait => {
+                self.hold(Transition::Terminating, State::WarmedTerminatingProceed, now, effects);
+            }
+            State::TerminatingProceed | State::WarmedTerminatingProceed => {
+                effects.push(Effect::Machine(Order::PowerOff));
+            }
+            State::ReplacingRootVolumeProceed => effects.push(Effect::Machine(Order::ReplaceRoot)),
             _ => {}
         }
     }
@@ -187,5 +276,7 @@ impl Lifecycle {
     }
 }
 
+#[cfg(test)]
+mod pool_tests;
 #[cfg(test)]
 mod tests;

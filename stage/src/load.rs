@@ -35,8 +35,8 @@ const STREAM_EVERY: Duration = Duration::from_secs(4);
 /// What to ask of whom.
 #[derive(Debug, Clone)]
 pub struct LoadConfig {
-    /// Where users connect.
-    pub target: SocketAddr,
+    /// Where users connect, each with every path in turn.
+    pub targets: Vec<SocketAddr>,
     /// Asked for in turn.
     pub paths: Vec<String>,
     /// Requests per second.
@@ -120,19 +120,12 @@ impl Shared {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn request(&self, path: &str) -> Request<Empty<Bytes>> {
-        Request::get(format!("http://{}{path}", self.config.target))
-            .header("user-agent", "kiln-load")
-            .body(Empty::new())
-            .unwrap_or_default()
-    }
-
     fn seconds(&self, moment: Instant) -> f64 {
         crate::record::seconds(moment.saturating_duration_since(self.began))
     }
 
-    async fn one(&self, path: &str, due: Instant) {
-        let outcome = tokio::time::timeout(PATIENCE, self.fetch(path)).await;
+    async fn one(&self, target: SocketAddr, path: &str, due: Instant) {
+        let outcome = tokio::time::timeout(PATIENCE, self.fetch(target, path)).await;
         let at = self.seconds(due);
         match outcome.unwrap_or_else(|_| Err(format!("timeout after {} s", PATIENCE.as_secs()))) {
             Ok(peer) => {
@@ -149,9 +142,9 @@ impl Shared {
     }
 
     /// Whether the answer was the peer's; an error is the reason of the failure.
-    async fn fetch(&self, path: &str) -> Result<bool, String> {
+    async fn fetch(&self, target: SocketAddr, path: &str) -> Result<bool, String> {
         let response =
-            self.client.request(self.request(path)).await.map_err(|error| chain("no answer", &error))?;
+            self.client.request(request(target, path)).await.map_err(|error| chain("no answer", &error))?;
         let (status, peer) = (response.status(), response.headers().contains_key(SERVED_BY));
         if status != 200 {
             return Err(format!("status {}", status.as_u16()));
@@ -161,23 +154,34 @@ impl Shared {
     }
 }
 
+fn request(target: SocketAddr, path: &str) -> Request<Empty<Bytes>> {
+    Request::get(format!("http://{target}{path}"))
+        .header("user-agent", "kiln-load")
+        .body(Empty::new())
+        .unwrap_or_default()
+}
+
 async fn generate(shared: Arc<Shared>, mut stopped: tokio::sync::watch::Receiver<bool>) {
     let (mut requests, started) = (JoinSet::new(), Instant::now());
     let gap = Duration::from_secs_f64(1.0 / shared.config.rate.clamp(1.0, 1000.0));
     let mut next_stream = started + STREAM_EVERY;
-    for (n, path) in (0_u32..).zip(shared.config.paths.iter().cycle()) {
+    let asks: Vec<(SocketAddr, String)> = {
+        let LoadConfig { targets, paths, .. } = &shared.config;
+        paths.iter().flat_map(|path| targets.iter().map(|target| (*target, path.clone()))).collect()
+    };
+    for (n, (target, path)) in (0_u32..).zip(asks.iter().cycle()) {
         let due = started + gap * n;
         tokio::select! {
             () = tokio::time::sleep_until(due.into()) => {}
             _ = stopped.wait_for(|stop| *stop) => break,
         }
-        let (shared, path) = (Arc::clone(&shared), path.clone());
+        let (shared, target, path) = (Arc::clone(&shared), *target, path.clone());
         if shared.config.stream.is_some() && due >= next_stream {
             next_stream += STREAM_EVERY;
             let shared = Arc::clone(&shared);
             requests.spawn(async move { stream::one(&shared).await });
         }
-        requests.spawn(async move { shared.one(&path, due).await });
+        requests.spawn(async move { shared.one(target, &path, due).await });
         while requests.try_join_next().is_some() {}
     }
     while requests.join_next().await.is_some() {}

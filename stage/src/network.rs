@@ -34,9 +34,13 @@ pub(crate) async fn strike() {
     let _ = ip(&format!("link del {BRIDGE}")).await;
 }
 
+/// Addresses that are given out, one after the other and then again from the first.
+const ADDRESSES: u8 = 240;
+
 /// The address of the nth instance (from 0).
-pub(crate) fn address_of(n: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 98, 0, 10 + n)
+pub(crate) fn address_of(n: usize) -> Ipv4Addr {
+    let nth = u8::try_from(n % usize::from(ADDRESSES)).unwrap_or_default();
+    Ipv4Addr::new(10, 98, 0, 10 + nth)
 }
 
 /// The MAC address of the instance with that address, made from it as EC2 does not but containers do.

@@ -14,9 +14,9 @@ pub(crate) const SERVED_BY: &str = "x-kiln-served-by";
 pub(crate) struct Peer;
 
 impl Endpoint for Peer {
-    async fn answer(&self, _: Ipv4Addr, _: Request<Bytes>) -> Response<Bytes> {
+    async fn answer(&self, _: Ipv4Addr, _: Request<Bytes>) -> Option<Response<Bytes>> {
         let mut response = reply(StatusCode::OK, "text/plain", "the rest of the fleet\n");
         response.headers_mut().insert(SERVED_BY, HeaderValue::from_static("peer"));
-        response
+        Some(response)
     }
 }

@@ -38,9 +38,8 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub(crate) fn new(id: &str, config: &LifeConfig) -> Self {
+    pub(crate) fn new(config: &LifeConfig) -> Self {
         Self {
-            id: id.to_owned(),
             namespace: config.namespace.clone(),
             streams: config.stream.is_some(),
             delay: config.timing.deregistration_delay.as_secs_f64(),

@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 server for the stage's own endpoints, and a small client for its own questions.
 
-use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,13 @@ use tokio::task::JoinSet;
 /// `PutMetricData`'s limit of 1 MB, with room for its envelope.
 const BODY_LIMIT: usize = 2 << 20;
 
-/// What an endpoint is: a question from an address and its answer.
+/// What an endpoint is: a question from an address and its answer; `None` closes the connection instead.
 pub(crate) trait Endpoint: Send + Sync + 'static {
-    fn answer(&self, peer: Ipv4Addr, request: Request<Bytes>)
-    -> impl Future<Output = Response<Bytes>> + Send;
+    fn answer(
+        &self,
+        peer: Ipv4Addr,
+        request: Request<Bytes>,
+    ) -> impl Future<Output = Option<Response<Bytes>>> + Send;
 }
 
 /// Serves until the future is dropped, which closes every connection, too.
@@ -52,9 +55,11 @@ async fn connection<E: Endpoint>(stream: TcpStream, peer: SocketAddr, endpoint: 
             let (parts, body) = request.into_parts();
             let response = match Limited::new(body, BODY_LIMIT).collect().await {
                 Ok(body) => endpoint.answer(peer, Request::from_parts(parts, body.to_bytes())).await,
-                Err(_) => reply(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "body too large\n"),
+                Err(_) => Some(reply(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "body too large\n")),
             };
-            Ok::<_, Infallible>(response.map(Full::new))
+            response
+                .map(|response| response.map(Full::new))
+                .ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))
         }
     });
     let mut server = http1::Builder::new();

@@ -81,13 +81,29 @@ pub struct TargetGroup {
     pub port: u16,
     /// `deregistration_delay.timeout_seconds`
     pub delay: Duration,
+    /// `HealthCheckPath`
+    pub health_path: String,
+    /// `HealthCheckPort`; `None` is `traffic-port`, each target's own.
+    pub health_port: Option<u16>,
     targets: BTreeMap<TargetId, Target>,
 }
 
 impl TargetGroup {
-    /// An empty group.
+    /// An empty group whose targets are checked at `/healthz` of their own port.
     pub fn new(arn: String, port: u16, delay: Duration) -> Self {
-        Self { arn, port, delay, targets: BTreeMap::new() }
+        let health_path = "/healthz".to_owned();
+        Self { arn, port, delay, health_path, health_port: None, targets: BTreeMap::new() }
+    }
+
+    /// The same, checked elsewhere.
+    #[must_use]
+    pub fn checked_at(self, path: &str, port: Option<u16>) -> Self {
+        Self { health_path: path.to_owned(), health_port: port, ..self }
+    }
+
+    /// Forgets every row of an instance that is gone.
+    pub fn forget(&mut self, id: &str) {
+        self.targets.retain(|(target, _), _| target != id);
     }
 
     /// Adds a target; one that is draining comes back.

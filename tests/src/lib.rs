@@ -1,4 +1,4 @@
-//! What the whole-program stories share: the programs, a baked starter, a guest, a browser, an emulator.
+//! What the whole-program stories share: the programs, a baked starter, a stage, a guest, a browser, an emulator.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -11,4 +11,6 @@ pub mod leftovers;
 pub mod programs;
 pub mod qemu;
 pub mod rehearsal;
+pub mod story;
+pub mod told;
 pub mod starter;

@@ -3,6 +3,7 @@
 use crate::programs::{kiln_command, run, target};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Once;
 
 /// A starter app and its baked image.
@@ -17,6 +18,32 @@ pub struct Baked {
 }
 
 impl Baked {
+    /// The image's root, extracted once for all stories: they lay overlays over it.
+    pub fn root(&self) -> PathBuf {
+        let roots = target().join("stories/roots");
+        std::fs::create_dir_all(&roots).expect("make the folder of roots");
+        let root = roots.join(self.image.file_name().expect("an image is named by its digest"));
+        let lock = std::fs::File::create(roots.join("lock")).expect("make the lock");
+        lock.lock().expect("wait for other stories");
+        if !root.exists() {
+            // One image at a time: a root is as large as its tar.
+            for old in std::fs::read_dir(&roots).expect("list the roots").flatten().map(|entry| entry.path())
+            {
+                if old.is_dir() {
+                    std::fs::remove_dir_all(&old).expect("remove an old root");
+                }
+            }
+            let unfinished = root.with_extension("new");
+            std::fs::create_dir(&unfinished).expect("make the root");
+            let tar = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "--same-permissions"];
+            let mut command = Command::new("tar");
+            command.args(tar).arg("-xf").arg(self.image.join("root.tar")).arg("-C").arg(&unfinished);
+            run(&mut command).expect_code(0);
+            std::fs::rename(&unfinished, &root).expect("move the root to its place");
+        }
+        root
+    }
+
     /// The bootable disk.
     pub fn disk(&self) -> PathBuf {
         self.image.join("disk.raw")

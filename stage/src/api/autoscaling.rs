@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::xml::{Node, Reply};
 use super::{Outcome, Refusal, members, required};
 use crate::cloud::{Cloud, GROUP, Inner, Member, ZONE};
-use crate::lifecycle::{ActionResult, Event, Hook};
+use crate::lifecycle::{ActionResult, Event, Hook, State};
 
 const NAMESPACE: &str = "http://autoscaling.amazonaws.com/doc/2011-01-01/";
 
@@ -68,13 +68,18 @@ fn lifecycle_action(
 }
 
 fn describe_instances(inner: &Inner, ids: &[&str]) -> Fields {
-    let wanted = inner.members.iter().filter(|(id, _)| ids.is_empty() || ids.contains(&id.as_str()));
+    let wanted = members_of(inner).filter(|(id, _)| ids.is_empty() || ids.contains(&id.as_str()));
     let list = wanted.map(|(id, member)| {
         let mut fields = instance(id, member);
         fields.push(("AutoScalingGroupName", Node::text(GROUP)));
         Node::Fields(fields)
     });
     vec![("AutoScalingInstances", Node::List(list.collect()))]
+}
+
+/// Who is in the group: a detached instance is not.
+fn members_of(inner: &Inner) -> impl Iterator<Item = (&String, &Member)> {
+    inner.members.iter().filter(|(_, member)| member.lifecycle.state() != State::Detached)
 }
 
 fn instance(id: &str, member: &Member) -> Fields {
@@ -98,7 +103,7 @@ fn describe_groups(inner: &Inner, parameters: &Value) -> Fields {
         ("AutoScalingGroupName", Node::text(GROUP)),
         ("MinSize", Node::text(0)),
         ("MaxSize", Node::text(10)),
-        ("DesiredCapacity", Node::text(inner.members.len())),
+        ("DesiredCapacity", Node::text(members_of(inner).count())),
         ("DefaultCooldown", Node::text(300)),
         ("AvailabilityZones", Node::List(vec![Node::text(ZONE)])),
         ("TargetGroupARNs", Node::List(arns)),
@@ -107,7 +112,7 @@ fn describe_groups(inner: &Inner, parameters: &Value) -> Fields {
         ("CreatedTime", Node::text("2026-01-01T00:00:00Z")),
     ];
     if parameters.get("IncludeInstances").and_then(Value::as_str) != Some("false") {
-        let list = inner.members.iter().map(|(id, member)| Node::Fields(instance(id, member)));
+        let list = members_of(inner).map(|(id, member)| Node::Fields(instance(id, member)));
         fields.push(("Instances", Node::List(list.collect())));
     }
     vec![("AutoScalingGroups", Node::List(vec![Node::Fields(fields)]))]

@@ -74,7 +74,7 @@ fn describe_health(group: &TargetGroup, parameters: &Value) -> Result<Fields, Re
         }
         Node::Fields(vec![
             ("Target", Node::Fields(vec![("Id", Node::text(&target.0)), ("Port", Node::text(target.1))])),
-            ("HealthCheckPort", Node::text(target.1)),
+            ("HealthCheckPort", Node::text(group.health_port.unwrap_or(target.1))),
             ("TargetHealth", Node::Fields(health)),
         ])
     });

@@ -6,7 +6,7 @@ use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetHealthState
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::cloud::{GROUP, REGION};
+use crate::cloud::{GROUP, Launch, REGION};
 use crate::lifecycle::{ActionResult, Event, Hook, Transition};
 use crate::peer::Peer;
 use crate::server::serve;
@@ -157,7 +157,7 @@ async fn stage() -> Local {
     let group = TargetGroup::new(ARN.to_owned(), 80, Duration::from_secs(15));
     let (cloud, _) = Cloud::new(vec![hook], vec![group], Duration::ZERO, Arc::new(|_| {}));
     let cloud = Arc::new(cloud);
-    cloud.launch(ID, Ipv4Addr::LOCALHOST, None);
+    cloud.launch(ID, Ipv4Addr::LOCALHOST, Launch::default());
     let web = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = web.local_addr().expect("its address").port();
     tokio::spawn(serve(web, Arc::new(Peer)));

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::cloud::Launch;
 use crate::lifecycle::Event;
 use crate::server::serve;
 
@@ -88,7 +89,7 @@ async fn the_target_lifecycle_state_follows_the_lifecycle() {
 async fn imds(user_data: Option<Vec<u8>>) -> (SocketAddr, Arc<Cloud>) {
     let (cloud, _) = Cloud::new(Vec::new(), Vec::new(), Duration::ZERO, Arc::new(|_| {}));
     let cloud = Arc::new(cloud);
-    cloud.launch(ID, Ipv4Addr::LOCALHOST, user_data);
+    cloud.launch(ID, Ipv4Addr::LOCALHOST, Launch { user_data, ..Launch::default() });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("its address");
     tokio::spawn(serve(listener, Arc::new(Imds::new(Arc::clone(&cloud)))));

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Where an instance is, in AWS's own names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Launching.
+    /// Launching, or on its way back from the warm pool or from standby.
     Pending,
     /// Held by launch hooks.
     PendingWait,
@@ -21,6 +21,60 @@ pub enum State {
     TerminatingProceed,
     /// Gone.
     Terminated,
+    /// Launching into the warm pool, or leaving its target groups on the way back there.
+    WarmedPending(Pool),
+    /// Held by launch hooks; on the way back from service by terminate hooks.
+    WarmedPendingWait(Pool),
+    /// Hooks are done, EC2 is stopping or hibernating it.
+    WarmedPendingProceed(Pool),
+    /// In the pool.
+    Warmed(Pool),
+    /// Chosen to go out of the pool for good.
+    WarmedTerminating,
+    /// Held by terminate hooks.
+    WarmedTerminatingWait,
+    /// Terminate hooks are done, EC2 is powering it off.
+    WarmedTerminatingProceed,
+    /// Gone, and never was in service since.
+    WarmedTerminated,
+    /// An operator wants it out of service; the group takes it out of its target groups.
+    EnteringStandby,
+    /// Out of service, still in the group.
+    Standby,
+    /// An operator takes it out of the group; it leaves the group's target groups.
+    Detaching,
+    /// No member of the group any more.
+    Detached,
+    /// An instance refresh replaces its root volume.
+    ReplacingRootVolume,
+    /// Held by hooks.
+    ReplacingRootVolumeWait,
+    /// EC2 replaces the volume and boots the instance from it.
+    ReplacingRootVolumeProceed,
+    /// The new root runs.
+    RootVolumeReplaced,
+}
+
+/// How the warm pool keeps its instances: `PoolState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pool {
+    /// Powered off.
+    Stopped,
+    /// Running.
+    Running,
+    /// Its memory is on disk.
+    Hibernated,
+}
+
+impl Pool {
+    /// The name of the state, in API replies and as a target lifecycle state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pool::Stopped => "Warmed:Stopped",
+            Pool::Running => "Warmed:Running",
+            Pool::Hibernated => "Warmed:Hibernated",
+        }
+    }
 }
 
 impl State {
@@ -35,21 +89,76 @@ impl State {
             State::TerminatingWait => "Terminating:Wait",
             State::TerminatingProceed => "Terminating:Proceed",
             State::Terminated => "Terminated",
+            State::WarmedPending(_) => "Warmed:Pending",
+            State::WarmedPendingWait(_) => "Warmed:Pending:Wait",
+            State::WarmedPendingProceed(_) => "Warmed:Pending:Proceed",
+            State::Warmed(pool) => pool.name(),
+            State::WarmedTerminating => "Warmed:Terminating",
+            State::WarmedTerminatingWait => "Warmed:Terminating:Wait",
+            State::WarmedTerminatingProceed => "Warmed:Terminating:Proceed",
+            State::WarmedTerminated => "Warmed:Terminated",
+            State::EnteringStandby => "EnteringStandby",
+            State::Standby => "Standby",
+            State::Detaching => "Detaching",
+            State::Detached => "Detached",
+            State::ReplacingRootVolume => "ReplacingRootVolume",
+            State::ReplacingRootVolumeWait => "ReplacingRootVolume:Wait",
+            State::ReplacingRootVolumeProceed => "ReplacingRootVolume:Proceed",
+            State::RootVolumeReplaced => "RootVolumeReplaced",
         }
     }
 
-    /// IMDS's `autoscaling/target-lifecycle-state`; absent (404) just after launch.
+    /// IMDS's `autoscaling/target-lifecycle-state`; absent (404) just after launch. Of the steady states that are
+    /// documented for it none speaks of the root volume: while that is replaced, the instance is bound for service.
     pub fn target(self) -> Option<&'static str> {
         match self {
             State::Pending => None,
-            State::PendingWait | State::PendingProceed | State::InService => Some("InService"),
-            _ => Some("Terminated"),
+            State::PendingWait
+            | State::PendingProceed
+            | State::InService
+            | State::ReplacingRootVolume
+            | State::ReplacingRootVolumeWait
+            | State::ReplacingRootVolumeProceed
+            | State::RootVolumeReplaced => Some("InService"),
+            State::WarmedPending(pool)
+            | State::WarmedPendingWait(pool)
+            | State::WarmedPendingProceed(pool)
+            | State::Warmed(pool) => Some(pool.name()),
+            State::EnteringStandby | State::Standby => Some("Standby"),
+            State::Detaching | State::Detached => Some("Detached"),
+            State::WarmedTerminating
+            | State::WarmedTerminatingWait
+            | State::WarmedTerminatingProceed
+            | State::WarmedTerminated => Some("Warmed:Terminated"),
+            State::Terminating | State::TerminatingWait | State::TerminatingProceed | State::Terminated => {
+                Some("Terminated")
+            }
         }
     }
 
-    /// Whether it is on its way out, or out.
-    pub(super) fn going(self) -> bool {
-        self.target() == Some("Terminated")
+    /// Whether it is on its way out for good, or out.
+    pub fn going(self) -> bool {
+        matches!(self.target(), Some("Terminated" | "Warmed:Terminated"))
+    }
+
+    /// Whether it is gone.
+    pub fn gone(self) -> bool {
+        matches!(self, State::Terminated | State::WarmedTerminated)
+    }
+
+    /// Whether the warm pool has it, or is taking it in or out for good.
+    pub fn pooled(self) -> bool {
+        matches!(
+            self,
+            State::WarmedPending(_)
+                | State::WarmedPendingWait(_)
+                | State::WarmedPendingProceed(_)
+                | State::Warmed(_)
+                | State::WarmedTerminating
+                | State::WarmedTerminatingWait
+                | State::WarmedTerminatingProceed
+                | State::WarmedTerminated
+        )
     }
 }
 

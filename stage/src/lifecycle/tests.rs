@@ -14,8 +14,9 @@ fn a_life_goes_through_the_documented_states() {
             Effect::Moved(_, to) => to.name(),
             Effect::Register => "register",
             Effect::Deregister => "deregister",
-            Effect::PowerOff => "power off",
             Effect::TimedOut(..) => "timed out",
+            Effect::Machine(Order::PowerOff) => "power off",
+            Effect::Machine(_) => "another order",
         }));
     };
     play(Event::Tick, 1);
@@ -150,6 +151,7 @@ fn no_order_of_events_goes_back_or_acts_twice() {
         State::TerminatingWait => 5,
         State::TerminatingProceed => 6,
         State::Terminated => 7,
+        other => panic!("{other:?} is not on this way"),
     };
     for order in 0..events.len().pow(6) {
         let (mut life, mut order, mut done) = (lifecycle(), order, Vec::new());
@@ -160,7 +162,7 @@ fn no_order_of_events_goes_back_or_acts_twice() {
             done.extend(life.handle(event, S * 5 * step).unwrap_or_default());
             assert!(rank(life.state()) >= before, "{event:?} went back");
         }
-        for once in [Effect::Register, Effect::Deregister, Effect::PowerOff] {
+        for once in [Effect::Register, Effect::Deregister, Effect::Machine(Order::PowerOff)] {
             assert!(done.iter().filter(|effect| **effect == once).count() <= 1, "{done:?}");
         }
     }

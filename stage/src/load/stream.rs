@@ -88,8 +88,12 @@ async fn fetch(
     bytes: &mut usize,
 ) -> Result<(), String> {
     let stream = shared.config.stream.as_ref().ok_or("no stream is configured")?;
-    let response =
-        shared.client.request(shared.request(&stream.path)).await.map_err(|e| chain("no answer", &e))?;
+    let target = *shared.config.targets.first().ok_or("there is nobody to ask")?;
+    let response = shared
+        .client
+        .request(super::request(target, &stream.path))
+        .await
+        .map_err(|e| chain("no answer", &e))?;
     *peer = response.headers().contains_key(SERVED_BY);
     if response.status() != 200 {
         return Err(format!("status {}", response.status().as_u16()));

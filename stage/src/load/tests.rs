@@ -23,7 +23,7 @@ async fn every_failure_is_counted_with_its_reason() {
     });
     let paths = ["/good", "/peer", "/bad", "/cut"].map(ToOwned::to_owned).to_vec();
     let load = Load::start(
-        LoadConfig { target: address, paths, rate: 400.0, stream: None },
+        LoadConfig { targets: vec![address], paths, rate: 400.0, stream: None },
         Instant::now(),
         on_failure,
     );
@@ -84,7 +84,7 @@ async fn a_stream_is_whole_or_it_is_not() {
 }
 
 fn load(target: SocketAddr, stream: Option<StreamRoute>) -> Load {
-    let config = LoadConfig { target, paths: vec!["/good".to_owned()], rate: 1.0, stream };
+    let config = LoadConfig { targets: vec![target], paths: vec!["/good".to_owned()], rate: 1.0, stream };
     Load::start(config, Instant::now(), Arc::new(|_| {}))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kiln_agent::lifecycle::{Hook, Verdict};
-use kiln_stage::lifecycle::{ActionResult, Effect, Event};
+use kiln_stage::lifecycle::{ActionResult, Effect, Event, Order};
 use rand::RngExt;
 
 use super::{Error, ID, Inner, STALE};
@@ -46,7 +46,9 @@ impl Inner {
                         group.deregister(&(ID.to_owned(), group.port), now);
                     }
                 }
-                Effect::PowerOff => self.power_off = true,
+                Effect::Machine(Order::PowerOff) => self.power_off = true,
+                // Warm pools and new roots are the stage's own to play.
+                Effect::Machine(_) => {}
             }
         }
         true

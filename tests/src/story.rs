@@ -1,0 +1,178 @@
+//! Plays a story: instances of the starter's image on a stage of their own, with users who count every failure.
+//!
+//! A test starts itself again in namespaces of its own; there, the stage is set and the story is played. So stories run
+//! side by side, and nothing of them outlives their process.
+
+use crate::programs::target;
+use crate::starter::baked;
+use kiln_stage::life::Timing;
+use kiln_stage::lifecycle::State;
+use kiln_stage::{
+    Event, Image, Launch, Observer, Prop, Request, Root, Scene, Set, StreamRoute, Users, entered,
+};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Says which story this process plays.
+const PLAYED: &str = "KILN_STORY_PLAYED";
+/// Where the image's root is.
+const ROOT: &str = "KILN_STORY_ROOT";
+/// From a launch to a healthy target; a boot takes seconds, and minutes on a machine that does much besides.
+pub const BOOT: Duration = Duration::from_mins(2);
+/// Longer than any story: ends one that hangs.
+const LONGEST: Duration = Duration::from_mins(6);
+/// The lines of a journal that a failed story shows.
+const TAIL: usize = 80;
+
+/// A deregistration delay as short as the stories' streams allow, hooks of AWS's least timeout.
+pub fn timing() -> Timing {
+    Timing {
+        launch: Duration::from_mins(2),
+        deregistration_delay: Duration::from_secs(5),
+        deregister_lag: Duration::from_secs(1),
+        terminate_hook: Duration::from_secs(30),
+        probe_interval: Duration::from_millis(500),
+        ..Timing::default()
+    }
+}
+
+/// What a story begins with.
+#[derive(Debug)]
+pub struct Plan {
+    /// The stage.
+    pub set: Set,
+    /// Files in every instance, besides a short `drain.quiet`.
+    pub props: Vec<Prop>,
+    /// What the users want.
+    pub users: Users,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let paths = ["/", "/api/hello", "/api/health"].map(str::to_owned).to_vec();
+        Self {
+            set: Set::new(timing()),
+            props: vec![agent("quiet", "[drain]\nquiet = \"1s\"\n")],
+            users: Users { paths, rate: 40.0, stream: None },
+        }
+    }
+}
+
+/// A fragment of the agent's configuration.
+pub fn agent(name: &str, text: &str) -> Prop {
+    Prop::file(format!("/etc/kiln/agent.d/50-{name}.toml"), text)
+}
+
+/// The starter's route that streams for so many seconds.
+pub fn stream(seconds: u32) -> StreamRoute {
+    StreamRoute { path: format!("/api/stream?seconds={seconds}"), ends_with: Some("done".to_owned()) }
+}
+
+impl Plan {
+    /// Plays the story of the running test.
+    pub fn play(self, story: impl AsyncFnOnce(&mut Scene)) {
+        let name = std::thread::current().name().expect("a test has a name").to_owned();
+        match std::env::var(PLAYED) {
+            Ok(played) if played == name => self.here(story),
+            _ => elsewhere(&name),
+        }
+    }
+
+    fn here(self, story: impl AsyncFnOnce(&mut Scene)) {
+        let ground = entered().expect("a story is played in namespaces of its own");
+        let scratch = PathBuf::from(std::env::var_os("KILN_STORY_SCRATCH").expect("a scratch folder"));
+        let root = PathBuf::from(std::env::var_os(ROOT).expect("the image's root"));
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("tmpfs"), &scratch, Some("tmpfs"), flags, Some("mode=700"))
+            .expect("mount a scratch folder that goes with this process");
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let image = Image { root: Root::Shared(root), props: self.props };
+        let raised = runtime.block_on(Scene::raise(&ground, self.set, image, scratch, teller()));
+        let mut scene = raised.expect("the stage is set");
+        // A runtime's own: the generator is a task of it.
+        runtime.block_on(async { scene.users(self.users) });
+        let played = catch_unwind(AssertUnwindSafe(|| {
+            runtime.block_on(async {
+                tokio::time::timeout(LONGEST, story(&mut scene)).await.expect("the story comes to its end");
+            });
+        }));
+        if let Err(panic) = played {
+            runtime.block_on(why(&scene));
+            resume_unwind(panic);
+        }
+        runtime.block_on(scene.strike());
+    }
+}
+
+/// Each event as it happens, for a reader with `--nocapture` and for one of a failed story.
+fn teller() -> Observer {
+    Arc::new(|event: &Event| {
+        let line = format!("{:7.2}  {:5}  {}\n", event.at, event.who.name(), event.text);
+        // A closed terminal is no reason to fail.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    })
+}
+
+async fn why(scene: &Scene) {
+    let mut told = Vec::new();
+    for call in scene.requests().iter().filter(|request| request.service != "imds") {
+        let (state, fault) = (call.state.as_deref().unwrap_or("-"), call.notes.get("fault"));
+        let Request { at, action, status, error, .. } = call;
+        told.push(format!("{at:7.2}  {action} in {state}: {status} {error} {fault:?}"));
+    }
+    for id in scene.instances() {
+        told.push(format!("--- journal of {id}"));
+        told.extend(scene.journal_tail(&id, TAIL).await);
+    }
+    let _ = std::io::stderr().write_all(told.join("\n").as_bytes());
+}
+
+/// Starts this test again, alone and in namespaces of its own, and waits for its end.
+fn elsewhere(name: &str) {
+    let scratch = tempfile::Builder::new().prefix("kiln-").tempdir().expect("make a scratch folder");
+    let mut command = played(name, scratch.path());
+    let output = command.output().expect("the story starts");
+    let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if std::env::args().any(|argument| argument == "--nocapture") {
+        let _ = std::io::stderr().write_all(&output.stderr);
+    }
+    assert!(output.status.success(), "{name}\n{said}\n{told}");
+}
+
+/// The command that plays one story of this program.
+pub fn played(name: &str, scratch: &Path) -> Command {
+    let root = baked().root();
+    // Dies with this thread, which waits for it.
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount", "--"])
+        .arg(std::env::current_exe().expect("a test knows its own path"))
+        .args(["--exact", name, "--nocapture", "--include-ignored", "--test-threads=1"])
+        .env(PLAYED, name)
+        .env(ROOT, root)
+        .env("KILN_STORY_SCRATCH", scratch)
+        .current_dir(target())
+        .stdin(Stdio::null());
+    command
+}
+
+/// Launches an instance and waits until it serves; its id.
+pub async fn serving(scene: &Scene, how: Launch, props: &[Prop]) -> String {
+    let id = scene.launch(how, props).await.expect("an instance boots");
+    served(scene, &id).await;
+    id
+}
+
+/// Waits until an instance is in service, healthy and asked by users; when that was.
+pub async fn served(scene: &Scene, id: &str) -> f64 {
+    scene.reaches(id, State::InService, BOOT).await.expect("it comes into service");
+    let healthy = scene.healthy(id, BOOT).await.expect("it is healthy");
+    let asked = scene.until(BOOT, || (scene.answered_since(healthy) > 0).then_some(()));
+    asked.await.expect("users are sent to it");
+    scene.at()
+}
