@@ -138,7 +138,7 @@ impl Bootstrap<'_> {
         }
         desk.change(|report| report.instance_id = Some(id.clone()));
         let raw = self.before_halt("user data", self.imds.user_data_patiently(self.imds_wait)).await?;
-        let data = kiln_userdata::parse(&raw.unwrap_or_default())?;
+        let data = self.read(&raw.unwrap_or_default())?;
         tell_what_was_mended(&data);
         let config = settings::take_over(self.root, self.source, &data)?;
         let aws = Aws::new(self.imds.clone());
@@ -190,6 +190,16 @@ impl Bootstrap<'_> {
             answer = ask => answer.map_err(Into::into),
             () = self.halt.asked() => Err(Failure::CutOff(what.to_owned())),
         }
+    }
+
+    fn read(&self, raw: &[u8]) -> Result<UserData, kiln_userdata::Error> {
+        // As cloud-init's own generator decides (ds-identify(8) aside).
+        let there = self.root.join("usr/bin/cloud-init").exists();
+        if there && !self.root.join("etc/cloud/cloud-init.disabled").exists() {
+            tracing::info!("cloud-init is on this image: #cloud-config documents are left to it");
+            return kiln_userdata::parse_beside_cloud_init(raw);
+        }
+        kiln_userdata::parse(raw)
     }
 
     async fn region(&self) -> Result<Option<String>, Failure> {

@@ -128,7 +128,8 @@ pub async fn run_heard(
             group.signal(Signal::SIGTERM);
             let _ = tokio::time::timeout(GRACE, child.wait()).await;
             group.signal(Signal::SIGKILL);
-            child.wait().await?;
+            // One that the kernel does not let go, such as of a dead network file system, is not waited for.
+            let _ = tokio::time::timeout(GRACE, child.wait()).await;
             end
         }
     };

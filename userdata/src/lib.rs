@@ -80,10 +80,20 @@ impl UserData {
 /// Fails when they are more than [`LIMIT`], when a part is of a kind that is not read, is broken, or holds a key
 /// that means nothing, and when unwrapping goes beyond [`UNPACKED`], [`PARTS`] or [`NESTING`].
 pub fn parse(raw: &[u8]) -> Result<UserData, Error> {
+    read(raw, false)
+}
+
+/// [`parse`] on a machine that has cloud-init: `#cloud-config` documents are left to it, whatever they ask for, and are
+/// empty here.
+pub fn parse_beside_cloud_init(raw: &[u8]) -> Result<UserData, Error> {
+    read(raw, true)
+}
+
+fn read(raw: &[u8], beside_cloud_init: bool) -> Result<UserData, Error> {
     if raw.len() > LIMIT {
         return Err(Error::new(None, LIMIT, Reason::TooLarge { size: raw.len() }));
     }
-    let mut budget = limits::Budget::new();
+    let mut budget = limits::Budget { beside_cloud_init, ..limits::Budget::new() };
     part::Reader { budget: &mut budget, label: None, depth: 0, declared: None }.read(raw)
 }
 

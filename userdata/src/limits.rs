@@ -27,11 +27,13 @@ pub(crate) const VALUES: usize = 10_000;
 pub(crate) struct Budget {
     pub(crate) bytes: usize,
     pub(crate) parts: usize,
+    /// Whether `#cloud-config` documents are somebody else's.
+    pub(crate) beside_cloud_init: bool,
 }
 
 impl Budget {
     pub(crate) fn new() -> Self {
-        Self { bytes: UNPACKED, parts: PARTS }
+        Self { bytes: UNPACKED, parts: PARTS, beside_cloud_init: false }
     }
 
     /// Takes bytes that a decoding step produced; false when there are not that many left.

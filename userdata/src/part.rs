@@ -92,6 +92,7 @@ impl Reader<'_> {
                 let raw = script::with_line_feeds(raw, offset);
                 self.document(&raw, |text, _| kiln::parse(text)).map(UserData::Kiln)
             }
+            Kind::CloudConfig if self.budget.beside_cloud_init => Ok(UserData::Empty),
             Kind::CloudConfig => self.document(raw, cloud_config::parse).map(UserData::CloudConfig),
             Kind::Mime => self.message(&raw[offset..], offset),
             Kind::Gzip | Kind::Foreign(_) => Err(self.error(offset, Reason::Unsupported(kind))),

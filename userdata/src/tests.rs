@@ -28,6 +28,16 @@ fn one_script_is_found_however_it_is_wrapped() {
 }
 
 #[test]
+fn beside_cloud_init_its_documents_are_its_own() {
+    let raw = b"Content-Type: multipart/mixed; boundary=b\n\n--b\n\n#cloud-config\npackages: [curl]\n\
+                --b\n\n#!/bin/sh\n--b--\n";
+    assert!(parse(raw).is_err(), "packages are not ours to install");
+    let data = parse_beside_cloud_init(raw).expect("the rest is valid");
+    assert!(matches!(data.leaves()[..], [(Some(_), Leaf::Script(_))]), "{data:?}");
+    assert!(parse_beside_cloud_init(b"#kiln\n[evn]\n").is_err());
+}
+
+#[test]
 fn neither_debug_output_nor_messages_hold_what_may_be_secret() {
     let texts: [&[u8]; 7] = [
         b"#!/bin/sh\nexport TOKEN=hunter2\n",

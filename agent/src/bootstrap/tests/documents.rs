@@ -148,3 +148,16 @@ async fn every_case_of_the_table_that_is_refused_fails_and_runs_nothing() {
     }
     assert!(refused > 50 && empty > 2, "{refused} refused, {empty} empty");
 }
+
+#[tokio::test]
+async fn a_base_with_cloud_init_keeps_its_documents() {
+    let machine = Machine::new();
+    let document =
+        format!("#cloud-config\npackages: [curl]\nruncmd: [touch {}/log]\n", machine.root.path().display());
+    machine.write("usr/bin/cloud-init", "");
+    let report = machine.boot("i-0abc", &document).await;
+    assert_eq!((report.outcome, report.parts), (Outcome::Ok, vec![]));
+    // Switched off it does nothing, so the subset is ours again, and this is not in it.
+    machine.write("etc/cloud/cloud-init.disabled", "");
+    assert_eq!(machine.boot("i-0abc", &document).await.outcome, Outcome::Failed);
+}
