@@ -186,7 +186,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     texts.join(": ")
 }
 
-fn region_of_environment() -> Option<String> {
+/// The region that the SDK's own variables name, which wins over the instance's.
+pub(crate) fn region_of_environment() -> Option<String> {
     ["AWS_REGION", "AWS_DEFAULT_REGION"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|region| !region.is_empty()))

@@ -1,5 +1,6 @@
 //! The commands: what each reads, prints and exits with.
 
+mod doctor;
 mod environment;
 mod operator;
 mod report;
@@ -54,6 +55,15 @@ enum Command {
     #[command(after_help = "Examples:\n  kiln-agent status\n  kiln-agent status --json | jq -r .phase")]
     Status {
         /// Print the document that /status serves.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at everything an instance's life hangs on, and say what to mend; changes nothing.
+    #[command(
+        after_help = "Examples:\n  kiln-agent doctor\n  kiln-agent doctor --json | jq -r '.checks[] | select(.result == \"fail\").check'\n\nExits with 1 when a check fails; a warning is no failure. Takes a minute at most."
+    )]
+    Doctor {
+        /// Print one JSON document; its check names are stable.
         #[arg(long)]
         json: bool,
     },
@@ -150,6 +160,7 @@ impl Cli {
             Command::Status { json } => finish(status::status(&config, json)),
             Command::Drain { wait, timeout } => finish(operator::drain(&config, wait, timeout)),
             Command::Ready { wait } => finish(operator::ready(&config, wait)),
+            Command::Doctor { json } => finish(doctor::doctor(&config, json)),
             Command::Bootstrap => finish(bootstrap(&config, &source)),
             Command::Run => finish(run(config, &source)),
             Command::Env { command: EnvCommand::Refresh { check } } => {

@@ -51,6 +51,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// The body.
     pub body: Bytes,
+    /// The `Date`, where there is one that is text.
+    pub date: Option<String>,
 }
 
 /// Why nothing came back.
@@ -98,9 +100,11 @@ async fn exchange(method: Method, url: &Url, headers: &[(&str, &str)]) -> Result
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         let status = response.status();
+        let date = response.headers().get(hyper::header::DATE);
+        let date = date.and_then(|date| date.to_str().ok()).map(str::to_owned);
         let body =
             Limited::new(response.into_body(), BODY_LIMIT).collect().await.map_err(|error| broken(&error))?;
-        Ok(Reply { status, body: body.to_bytes() })
+        Ok(Reply { status, body: body.to_bytes(), date })
     };
     // The connection's own task ends with the answer: dropping it here closes the socket even when the bound ran out.
     tokio::pin!(connection, answer);

@@ -1,6 +1,6 @@
 //! The health checks: each asks on its own timer, counts, and tells the lifecycle when the whole turns.
 
-mod probe;
+pub(crate) mod probe;
 
 use crate::board::{Board, CheckRow};
 use crate::config::{Check, Config};

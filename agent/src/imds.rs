@@ -4,7 +4,7 @@
 //!  404 → an answer: the item is absent      401 → one fresh token, once      else → an error, the caller backs off
 //! ```
 
-use crate::fetch::{self, Url, fetch};
+use crate::fetch::{self, Reply, Url, fetch};
 use crate::pauses::Pauses;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
@@ -112,7 +112,16 @@ impl Imds {
         patiently(bound, || self.user_data()).await
     }
 
+    /// The service's wall clock, as it dates its answers (RFC 9110); `None` when it does not.
+    pub async fn date(&self) -> Result<Option<String>, Error> {
+        Ok(self.ask("/latest/meta-data/instance-id").await?.and_then(|reply| reply.date))
+    }
+
     async fn read(&self, path: &str) -> Result<Option<Bytes>, Error> {
+        Ok(self.ask(path).await?.map(|reply| reply.body))
+    }
+
+    async fn ask(&self, path: &str) -> Result<Option<Reply>, Error> {
         let mut fresh = false;
         loop {
             let token = self.token(fresh).await?;
@@ -124,7 +133,7 @@ impl Imds {
             )
             .await?;
             return match reply.status {
-                StatusCode::OK => Ok(Some(reply.body)),
+                StatusCode::OK => Ok(Some(reply)),
                 StatusCode::NOT_FOUND => Ok(None),
                 StatusCode::UNAUTHORIZED if !fresh => {
                     fresh = true;

@@ -42,6 +42,9 @@ pub mod control;
 pub mod systemd;
 pub mod journal;
 
+// What a person asks before it is needed.
+pub mod doctor;
+
 // What a person gives.
 pub mod config;
 pub mod cli;

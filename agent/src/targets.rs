@@ -23,7 +23,7 @@ use crate::pauses::Pauses;
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use futures_util::future::join_all;
 use left::{Left, Target};
-use row::Rows;
+pub(crate) use row::Rows;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

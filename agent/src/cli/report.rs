@@ -3,8 +3,9 @@
 mod bootstrap;
 
 use crate::board::{CheckRow, Status, TargetRow};
-use crate::lifecycle::{Failure, HookStep, Phase, Settled};
+use crate::lifecycle::{Ended, Failure, HookStep, Notice, Phase, Settled};
 use std::fmt::Write as _;
+use std::io::IsTerminal;
 use std::time::{Duration, SystemTime};
 
 /// Lines of a terminal, less the prompt.
@@ -13,7 +14,7 @@ pub(super) const SCREEN: usize = 23;
 const WIDTH: usize = 80;
 /// Of a line's name and the gap behind it.
 const NAMES: usize = 16;
-/// Lines of one kind. With three kinds and nine lines of which there is one each, five are left for the timeline.
+/// Lines of one kind. With three kinds and ten lines of which there is one each, four are left for the timeline.
 const ROWS: usize = 3;
 
 /// How the page is to look.
@@ -56,6 +57,13 @@ pub(super) fn life(page: &mut Page, status: &Status, now: SystemTime) {
         let colour = if *step == HookStep::Settled(Settled::GaveUp) { Colour::Red } else { Colour::None };
         page.line(&format!("{name} hook"), &hook(name, *step), colour);
     }
+    // How the drain ended matters where it was not by its evidence.
+    let ended = match status.drain_ended {
+        Some(Ended::Overdue) => "at its deadline: work may have been in flight, targets untold",
+        Some(Ended::Unreachable) => "without AWS: the targets were not told",
+        Some(Ended::Quiet) | None => "",
+    };
+    page.line("drain ended", ended, Colour::Red);
     let notices: Vec<_> = status.notices.iter().map(|notice| notice.name()).collect();
     page.line("notices", &notices.join(", "), Colour::None);
 }
@@ -83,15 +91,25 @@ pub(super) enum Colour {
 }
 
 impl Colour {
-    fn code(self) -> &'static str {
-        match self {
-            Self::None => "",
+    /// What goes before and behind a text to show it so.
+    pub(super) fn around(self) -> (&'static str, &'static str) {
+        let code = match self {
+            Self::None => return ("", ""),
             Self::Bold => "\x1b[1m",
             Self::Green => "\x1b[32m",
             Self::Yellow => "\x1b[33m",
             Self::Red => "\x1b[31m",
-        }
+        };
+        (code, "\x1b[0m")
     }
+}
+
+/// Whether standard output is a terminal that takes colours; `NO_COLOR` is honoured as <https://no-color.org> says:
+/// any value but an empty one.
+pub(super) fn terminal() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
 }
 
 fn colour(status: &Status) -> Colour {
@@ -121,11 +139,7 @@ impl Page {
             return;
         }
         let value = cut(value, WIDTH - NAMES);
-        let (on, off) = match colour {
-            Colour::None => ("", ""),
-            _ if !self.coloured => ("", ""),
-            _ => (colour.code(), "\x1b[0m"),
-        };
+        let (on, off) = if self.coloured { colour.around() } else { ("", "") };
         let _ = writeln!(self.text, "{name:>14}  {on}{value}{off}");
         self.lines += 1;
     }
@@ -181,7 +195,11 @@ fn waiting(status: &Status) -> String {
         Phase::Drained if open("terminate") => {
             "the group, which drains its targets before its hook".to_owned()
         }
+        Phase::Drained if status.notices == [Notice::Operator] => {
+            "a person: kiln-agent ready brings it back".to_owned()
+        }
         Phase::Drained => "the machine to be stopped".to_owned(),
+        Phase::Serving if status.rejoining => "AWS, to take the targets back".to_owned(),
         Phase::Serving | Phase::Warmed | Phase::Standby => String::new(),
     }
 }

@@ -10,7 +10,6 @@ use crate::fetch::{Error, Url, fetch};
 use crate::lifecycle::Phase;
 use crate::state::State;
 use anyhow::{Context, bail};
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -42,11 +41,8 @@ pub(super) fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Colour for a terminal that takes it; `NO_COLOR` is honoured as <https://no-color.org> says: any value but none.
 fn look() -> Look {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    Look { now: SystemTime::now(), colour: std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb }
+    Look { now: SystemTime::now(), colour: report::terminal() }
 }
 
 /// What the state files under `root` tell of the life that a silent daemon led.

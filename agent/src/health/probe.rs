@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::process::Command;
 
 /// Asks once, within `bound`; the error says in a few words what came instead.
-pub(super) async fn ask(probe: &Probe, bound: Duration) -> Result<(), String> {
+pub(crate) async fn ask(probe: &Probe, bound: Duration) -> Result<(), String> {
     match tokio::time::timeout(bound, answer(probe, bound)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {}", humantime::format_duration(bound))),

@@ -7,8 +7,8 @@ use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 
 /// Our rows of one group.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Rows {
-    pub(super) ours: Vec<TargetRow>,
+pub(crate) struct Rows {
+    pub(crate) ours: Vec<TargetRow>,
     /// Whether every row could be read. One that could not may be ours: then nothing follows from its absence.
     pub(super) whole: bool,
 }
@@ -29,7 +29,7 @@ pub fn must_be_told(state: &str, reason: Option<&str>) -> bool {
 
 impl Rows {
     /// Reads what the group `arn` says of the targets that go by one of `ids`.
-    pub(super) fn read(
+    pub(crate) fn read(
         arn: &str,
         answer: &DescribeTargetHealthOutput,
         ids: &[String],

@@ -106,6 +106,20 @@ terminate hook  watching for Terminating:Wait
 }
 
 #[test]
+fn an_operators_drain_says_how_it_ended_and_who_brings_it_back() {
+    let mut status = draining();
+    (status.phase, status.notices) = (Phase::Drained, vec![Notice::Operator]);
+    status.drain_ended = Some(Ended::Overdue);
+    status.hooks.insert("terminate".to_owned(), HookStep::Idle);
+    let screen = text(&status, look());
+    assert!(screen.contains("waiting for  a person: kiln-agent ready brings it back\n"), "{screen}");
+    assert!(screen.contains("drain ended  at its deadline: "), "{screen}");
+    let mut status = serving();
+    status.rejoining = true;
+    assert!(text(&status, look()).contains("waiting for  AWS, to take the targets back\n"));
+}
+
+#[test]
 fn an_instance_whose_bootstrap_failed() {
     let mut status = serving();
     (status.phase, status.phase_seconds, status.ready) = (Phase::Bootstrapping, 90_000, false);

@@ -1,0 +1,190 @@
+//! The group and its hooks: are they there, are they ours, and do their times fit those of the configuration.
+
+use super::cloud::{Cloud, HookFacts};
+use super::trials::Outcome;
+use super::{Finding, text};
+use crate::config::{Config, Selector};
+use crate::lifecycle::{HOOK_GRACE, Hook};
+use std::time::Duration;
+
+/// Suspended, these break an instance's way in or out; the others only hold the group's own decisions.
+const PROCESSES: [(&str, &str); 3] = [
+    ("AddToLoadBalancer", "instances are not registered with the target groups"),
+    ("Terminate", "nothing is terminated"),
+    ("Launch", "nothing is launched"),
+];
+
+pub(super) fn judge(cloud: &Cloud, config: &Config) -> Vec<Finding> {
+    let mut findings = vec![member(cloud), processes(cloud)];
+    for hook in [Hook::Launch, Hook::Terminate] {
+        findings.extend(match &cloud.hooks {
+            Ok(hooks) => of_transition(hook, hooks, cloud, config),
+            Err(why) => names(hook).map(|name| Finding::skipped(name, why)).into_iter().collect::<Vec<_>>(),
+        });
+    }
+    findings
+}
+
+/// The two checks of a hook: is there one, and do the times fit.
+fn names(hook: Hook) -> [&'static str; 2] {
+    match hook {
+        Hook::Launch => ["hook.launch", "hook.launch-time"],
+        Hook::Terminate => ["hook.terminate", "hook.terminate-time"],
+    }
+}
+
+fn member(cloud: &Cloud) -> Finding {
+    const CHECK: &str = "group.member";
+    match (&cloud.name, &cloud.member) {
+        (Ok((name, how)), Ok(Some(member))) if *name == member.group => {
+            Finding::ok(CHECK, format!("in {name}, found {how}; {}", member.state))
+        }
+        (Ok((name, how)), Ok(Some(member))) => Finding::fail(
+            CHECK,
+            format!("in {}, and {name} is meant {how}", member.group),
+            "set lifecycle.group = \"auto\"",
+        ),
+        (Ok((name, how)), Ok(None)) => Finding::warn(
+            CHECK,
+            format!("{name} {how}, and Auto Scaling does not list the instance"),
+            "hooks and states are tried only on an instance that the group launched",
+        ),
+        (Err(why), Ok(None)) => Finding::warn(
+            CHECK,
+            why,
+            "hooks, states and the group's CPU datum are for an instance that a group launched",
+        ),
+        (_, Err(why)) | (Err(why), _) => Finding::skipped(CHECK, why),
+    }
+}
+
+fn processes(cloud: &Cloud) -> Finding {
+    const CHECK: &str = "group.processes";
+    let group = match &cloud.group {
+        Ok(group) => group,
+        Err(why) => return Finding::skipped(CHECK, why),
+    };
+    let held = PROCESSES.iter().filter(|(name, _)| group.suspended.iter().any(|held| held == name));
+    let held: Vec<String> = held.map(|(name, what)| format!("{name} is suspended: {what}")).collect();
+    if held.is_empty() {
+        let kind = if group.health_check.is_empty() { "EC2" } else { &group.health_check };
+        return Finding::ok(CHECK, format!("all run; health checks of type {kind}"));
+    }
+    Finding::warn(CHECK, held.join("; "), "aws autoscaling resume-processes --auto-scaling-group-name …")
+}
+
+fn of_transition(hook: Hook, hooks: &[HookFacts], cloud: &Cloud, config: &Config) -> Vec<Finding> {
+    let [there, time] = names(hook);
+    let found: Vec<_> = hooks.iter().filter(|found| found.transition == hook.transition()).collect();
+    let key = format!("lifecycle.{}_hook", hook.name());
+    let selector = if hook == Hook::Launch { &config.launch_hook } else { &config.terminate_hook };
+    let list = || found.iter().map(|found| found.name.as_str()).collect::<Vec<_>>().join(", ");
+    let broken = match (selector, found.as_slice()) {
+        (Selector::Named(name), _) => {
+            if let Some(ours) = found.iter().find(|found| found.name == *name) {
+                return ours.judge(hook, cloud, config);
+            }
+            Finding::fail(
+                there,
+                format!("{key} is {name}, and the group's are: {}", or_none(&list())),
+                format!("set {key} to one of them, or to \"auto\""),
+            )
+        }
+        (Selector::Auto, [only]) => return only.judge(hook, cloud, config),
+        (Selector::Auto, []) => lost(hook, there),
+        (Selector::Auto, _) => {
+            Finding::fail(there, format!("several: {}", list()), format!("set {key} to yours"))
+        }
+    };
+    vec![broken, Finding::skipped(time, "no hook to go by")]
+}
+
+fn or_none(list: &str) -> &str {
+    if list.is_empty() { "none" } else { list }
+}
+
+fn lost(hook: Hook, check: &'static str) -> Finding {
+    match hook {
+        Hook::Launch => Finding::warn(
+            check,
+            "none: the group registers each instance as soon as EC2 runs it, before user data has run",
+            "add one on autoscaling:EC2_INSTANCE_LAUNCHING, with DefaultResult=ABANDON",
+        ),
+        Hook::Terminate => Finding::warn(
+            check,
+            "none: EC2 stops the instance when the deregistration delay is over (at once without a target group); \
+             drain.scripts, the last datums and whatever is in flight then are lost",
+            "add one on autoscaling:EC2_INSTANCE_TERMINATING, with DefaultResult=CONTINUE",
+        ),
+    }
+}
+
+impl HookFacts {
+    fn judge(&self, hook: Hook, cloud: &Cloud, config: &Config) -> Vec<Finding> {
+        let [there, time] = names(hook);
+        // bootstrap.imds_wait, bootstrap.timeout for each part, and lifecycle.ready_deadline.
+        let launch = config.policy().bootstrap_deadline + config.ready_deadline;
+        let drain = config.drain_max + config.margin + HOOK_GRACE;
+        let (there, time) = match hook {
+            Hook::Launch => (self.launch(there), self.lasts(time, launch, "a launch", cloud)),
+            Hook::Terminate => (self.terminate(there, cloud), self.lasts(time, drain, "a drain", cloud)),
+        };
+        vec![there.of(&self.name), time.of(&self.name)]
+    }
+
+    fn launch(&self, check: &'static str) -> Finding {
+        if self.default_result == "CONTINUE" {
+            return Finding::warn(
+                check,
+                "its DefaultResult is CONTINUE: an instance that never answers goes into service",
+                "set DefaultResult=ABANDON",
+            );
+        }
+        Finding::ok(check, format!("an instance that never answers is replaced after {}", text(self.timeout)))
+    }
+
+    fn terminate(&self, check: &'static str, cloud: &Cloud) -> Finding {
+        let retains = cloud.group.as_ref().is_ok_and(|group| group.retains);
+        if retains && self.default_result == "ABANDON" {
+            return Finding::warn(
+                check,
+                "it times out with ABANDON, and the group retains what is abandoned: an instance whose agent died stays, \
+                 and is paid for, until a person ends it",
+                "set DefaultResult=CONTINUE, or TerminateHookAbandon=terminate in the group's instance lifecycle policy",
+            );
+        }
+        Finding::ok(check, format!("an instance whose agent died is held for {}", text(self.timeout)))
+    }
+
+    /// Whether the hook lasts as long as what it waits for, by itself or kept alive.
+    fn lasts(&self, check: &'static str, need: Duration, what: &str, cloud: &Cloud) -> Finding {
+        let (timeout, takes) = (text(self.timeout), format!("{what} may take {}", text(need)));
+        if self.global < need {
+            return Finding::fail(
+                check,
+                format!("it ends after {} whatever the heartbeats, {takes}", text(self.global)),
+                "raise HeartbeatTimeout (the end is a hundred times that), or lower the configured times",
+            );
+        }
+        if self.timeout >= need {
+            return Finding::ok(check, format!("{timeout}, and {takes}"));
+        }
+        let beat = cloud.trials.iter().find(|trial| trial.action.ends_with("RecordLifecycleActionHeartbeat"));
+        match beat.map(|trial| &trial.outcome) {
+            Some(Outcome::Allowed(_)) => Finding::ok(
+                check,
+                format!("{timeout}, and {takes}: heartbeats every {} carry it", text(self.timeout / 3)),
+            ),
+            Some(Outcome::Denied(_)) => Finding::fail(
+                check,
+                format!("{timeout}, {takes}, and heartbeats are denied"),
+                "allow autoscaling:RecordLifecycleActionHeartbeat, or raise HeartbeatTimeout",
+            ),
+            _ => Finding::warn(
+                check,
+                format!("{timeout}, {takes}, and nobody knows whether heartbeats are allowed"),
+                "raise HeartbeatTimeout, or lower the configured times",
+            ),
+        }
+    }
+}
