@@ -85,7 +85,7 @@ pub enum Failure {
     #[error("{0}")]
     Part(String),
     /// A part could not be started.
-    #[error("failed to run {title} by '{program}': {source}")]
+    #[error("failed to start {title} by '{program}': {source}")]
     Start {
         /// What messages call the part.
         title: String,
@@ -141,11 +141,11 @@ impl Bootstrap<'_> {
         let data = self.read(&raw.unwrap_or_default())?;
         tell_what_was_mended(&data);
         let config = settings::take_over(self.root, self.source, &data)?;
-        let aws = Aws::new(self.imds.clone());
-        let env = self.before_halt("[env]", env::write(self.root, &data, &aws)).await?;
         let parts = plan::plan(&data, config.bootstrap_timeout);
         let accounts = Accounts::read(self.root);
         judge_early(&parts, &accounts)?;
+        let aws = Aws::new(self.imds.clone());
+        let env = self.before_halt("[env]", env::write(self.root, &data, &aws)).await?;
         let folder = self.root.join("var/lib/kiln/instances").join(&id);
         let marks = Marks::new(&folder, &id, &crate::clock::boot_id());
         let verdicts = parts.iter().map(|part| marks.judge(part)).collect::<Result<Vec<_>, _>>()?;
@@ -193,7 +193,7 @@ impl Bootstrap<'_> {
     }
 
     fn read(&self, raw: &[u8]) -> Result<UserData, kiln_userdata::Error> {
-        // As cloud-init's own generator decides (ds-identify(8) aside).
+        // The file that switches it off is documented: cloud-init's "Disable cloud-init".
         let there = self.root.join("usr/bin/cloud-init").exists();
         if there && !self.root.join("etc/cloud/cloud-init.disabled").exists() {
             tracing::info!("cloud-init is on this image: #cloud-config documents are left to it");

@@ -130,7 +130,7 @@ enum EnvCommand {
 enum UserDataCommand {
     /// Say what an instance would do with FILE, and whether it is valid.
     ///
-    /// Its [agent] is judged together with the configuration. Prints names, counts and places, never a value. Exits
+    /// Its agent table is judged together with the configuration. Prints names, counts and places, never a value. Exits
     /// with 78 when an instance would refuse it.
     #[command(
         after_help = "Examples:\n  kiln-agent userdata check user-data.sh\n  kiln-agent userdata check shop.toml --config agent.toml"

@@ -10,7 +10,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write_owned(path, bytes, mode, None)
 }
 
-/// [`write`] for a file of another user: `owner` is a uid and a gid.
+/// [`write()`] for a file of another user: `owner` is a uid and a gid.
 pub fn write_owned(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> io::Result<()> {
     let folder =
         path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "path has no folder"))?;

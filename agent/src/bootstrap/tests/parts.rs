@@ -117,11 +117,11 @@ async fn what_cannot_be_started_says_what_is_missing() {
     let cases = [
         (
             "#!/nonexistent/shell\n".to_owned(),
-            "failed to run user data script by '/nonexistent/shell': No such file",
+            "failed to start user data script by '/nonexistent/shell': No such file",
         ),
         (
             machine.kiln("[[run]]\nname = 'a'\ncommand = ['nonexistent']\n"),
-            "failed to run run 'a' by 'nonexistent'",
+            "failed to start run 'a' by 'nonexistent'",
         ),
         (
             machine.kiln("[[run]]\nname = 'a'\ncommand = 'true'\nuser = 'ghost'\n"),
