@@ -78,6 +78,22 @@ impl Clock {
         self.asleep.map_or(Duration::ZERO, |before| asleep().saturating_sub(before))
     }
 
+    /// The next whole multiple of `period` since this clock was made. What waits for these is woken together: a process
+    /// that wakes once a second for three reasons costs a third of one that wakes three times.
+    pub fn beat(&self, period: Duration) -> tokio::time::Instant {
+        let period = period.as_nanos().max(1);
+        let next = (self.at.elapsed().as_nanos() / period + 1) * period;
+        // 2^64 nanoseconds are five centuries.
+        self.at + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX))
+    }
+
+    /// Ticks at once and then at each [`Clock::beat`]; a tick that comes late moves none of the later ones.
+    pub fn every(&self, period: Duration) -> tokio::time::Interval {
+        let mut interval = tokio::time::interval_at(self.at, period);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        interval
+    }
+
     /// The runtime's instant for `moment`, to sleep until.
     pub fn instant(&self, moment: Moment) -> tokio::time::Instant {
         tokio::time::Instant::now() + moment.since(self.now())
@@ -105,4 +121,30 @@ pub fn boot_id() -> String {
 /// The wall clock as RFC 3339 in UTC, for people only: nothing is decided by it.
 pub fn wall_time() -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_the_same_beat_is_woken_at_the_same_instant() {
+        let clock = Clock::anchored(Moment::default());
+        let started = tokio::time::Instant::now();
+        tokio::time::advance(Duration::from_millis(2300)).await;
+        let second = Duration::from_secs(1);
+        assert_eq!(clock.beat(second) - started, Duration::from_secs(3));
+        assert_eq!(clock.beat(Duration::from_secs(5)) - started, Duration::from_secs(5));
+        let mut interval = clock.every(second);
+        interval.tick().await;
+        assert_eq!(started.elapsed(), Duration::from_millis(2300), "the first tick comes at once");
+        interval.tick().await;
+        assert_eq!(started.elapsed(), Duration::from_secs(3));
+        // Exactly on a beat the next one is meant, or a loop would turn twice.
+        assert_eq!(clock.beat(second) - started, Duration::from_secs(4));
+        tokio::time::advance(Duration::from_millis(1700)).await;
+        interval.tick().await;
+        interval.tick().await;
+        assert_eq!(started.elapsed(), Duration::from_secs(5), "a late tick moves none of the later ones");
+    }
 }

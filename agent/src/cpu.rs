@@ -1,6 +1,32 @@
 //! How the CPUs spent their time between two reads of `/proc/stat`.
 
 use crate::board::Cpu;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// `/proc/stat`, kept open: each read from its start is a new count.
+#[derive(Debug)]
+pub struct Stat(File);
+
+impl Stat {
+    /// The machine's.
+    pub fn open() -> std::io::Result<Self> {
+        Self::at(Path::new("/proc/stat"))
+    }
+
+    fn at(path: &Path) -> std::io::Result<Self> {
+        File::open(path).map(Self)
+    }
+
+    /// The ticks so far; `None` when it cannot be read.
+    pub fn read(&self) -> Option<Ticks> {
+        // Room for the first line: "cpu" and ten numbers of twenty digits.
+        let mut head = [0; 256];
+        let length = self.0.read_at(&mut head, 0).ok()?;
+        Ticks::parse(&String::from_utf8_lossy(&head[..length]))
+    }
+}
 
 /// The first line of `/proc/stat`, in ticks since boot (`proc_stat(5)`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,6 +99,25 @@ mod tests {
         let cpu = now.since(&then).expect("time has passed");
         assert_eq!((cpu.user, cpu.system, cpu.iowait, cpu.steal), (40.0, 20.0, 10.0, 10.0));
         assert!((cpu.utilization - 70.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn each_read_is_a_new_count() {
+        let folder = tempfile::tempdir().expect("a folder for the file");
+        let path = folder.path().join("stat");
+        let longest = format!("cpu{}\ncpu0 1", format!(" {}", u64::MAX).repeat(10));
+        std::fs::write(&path, &longest).expect("the folder is ours");
+        let stat = Stat::at(&path).expect("it is there");
+        assert_eq!(stat.read(), Ticks::parse(&longest));
+        std::fs::write(&path, "cpu 1 2 3 4").expect("the folder is ours");
+        assert_eq!(stat.read(), Ticks::parse("cpu 1 2 3 4"));
+        std::fs::write(&path, "").expect("the folder is ours");
+        assert_eq!(stat.read(), None);
+    }
+
+    #[test]
+    fn the_machine_has_ticks() {
+        assert!(Stat::open().expect("every Linux has it").read().is_some());
     }
 
     #[test]

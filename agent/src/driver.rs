@@ -5,7 +5,6 @@ use crate::lifecycle::{Effect, Event, Lifecycle, Phase};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
-use tokio::time::MissedTickBehavior;
 
 /// Time between two ticks; deadlines are seconds long.
 const TICK: Duration = Duration::from_secs(1);
@@ -34,8 +33,7 @@ pub async fn run<W: World>(
     stop: impl Future<Output = ()>,
 ) {
     let mut running = Running::default();
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = clock.every(TICK);
     let mut slept = clock.slept();
     tokio::pin!(stop);
     world.record(&life);

@@ -4,7 +4,7 @@
 //!  404 → an answer: the item is absent      401 → one fresh token, once      else → an error, the caller backs off
 //! ```
 
-use crate::fetch::{self, Reply, Url, fetch};
+use crate::fetch::{self, Line, Reply, Url};
 use crate::pauses::Pauses;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 /// The documented address; `AWS_EC2_METADATA_SERVICE_ENDPOINT` names another.
 pub const ENDPOINT: &str = "http://169.254.169.254";
+/// The documented address on IPv6, chosen by `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE=IPv6`.
+pub const ENDPOINT_IPV6: &str = "http://[fd00:ec2::254]";
 
 /// Six hours, the longest the service grants.
 const TOKEN_SECONDS: &str = "21600";
@@ -47,7 +49,7 @@ pub enum Error {
 /// A client; one per process, since it keeps the token.
 #[derive(Debug)]
 pub struct Imds {
-    base: Url,
+    line: Line,
     token: Mutex<Option<(Token, Instant)>>,
 }
 
@@ -67,12 +69,15 @@ impl Imds {
         let base = Url::parse(endpoint).map_err(|error| {
             format!("AWS_EC2_METADATA_SERVICE_ENDPOINT '{endpoint}' is no address: {error}")
         })?;
-        Ok(Self { base, token: Mutex::new(None) })
+        Ok(Self { line: Line::new(base), token: Mutex::new(None) })
     }
 
-    /// A client of the service that the environment names, or of the documented address.
+    /// A client of the service that the environment names, in the SDK's own variables, or of the documented address.
     pub fn from_env() -> Result<Self, String> {
-        Self::new(&std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or_else(|_| ENDPOINT.to_owned()))
+        let given = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (endpoint, mode) =
+            (given("AWS_EC2_METADATA_SERVICE_ENDPOINT"), given("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"));
+        Self::new(&endpoint_of(endpoint, mode.as_deref())?)
     }
 
     /// Reads one item under `latest/meta-data/`, trimmed; `None` when it is absent.
@@ -125,13 +130,8 @@ impl Imds {
         let mut fresh = false;
         loop {
             let token = self.token(fresh).await?;
-            let reply = fetch(
-                Method::GET,
-                &self.base.at(path),
-                &[("x-aws-ec2-metadata-token", &token.0)],
-                REQUEST_BOUND,
-            )
-            .await?;
+            let shown = [("x-aws-ec2-metadata-token", token.0.as_str())];
+            let reply = self.line.ask(Method::GET, path, &shown, REQUEST_BOUND).await?;
             return match reply.status {
                 StatusCode::OK => Ok(Some(reply)),
                 StatusCode::NOT_FOUND => Ok(None),
@@ -156,7 +156,7 @@ impl Imds {
         }
         *kept = None;
         let ttl = [("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS)];
-        let reply = fetch(Method::PUT, &self.base.at(PATH), &ttl, REQUEST_BOUND).await?;
+        let reply = self.line.ask(Method::PUT, PATH, &ttl, REQUEST_BOUND).await?;
         let token = match reply.status {
             StatusCode::OK => String::from_utf8_lossy(&reply.body).trim().to_owned(),
             StatusCode::FORBIDDEN => return Err(Error::Forbidden(PATH.to_owned())),
@@ -169,6 +169,18 @@ impl Imds {
         let token = Token(token);
         *kept = Some((token.clone(), Instant::now()));
         Ok(token)
+    }
+}
+
+/// An address wins over a mode, as in the SDK.
+fn endpoint_of(endpoint: Option<String>, mode: Option<&str>) -> Result<String, String> {
+    match (endpoint, mode) {
+        (Some(endpoint), _) => Ok(endpoint),
+        (None, Some(mode)) if mode.eq_ignore_ascii_case("ipv6") => Ok(ENDPOINT_IPV6.to_owned()),
+        (None, Some(mode)) if !mode.eq_ignore_ascii_case("ipv4") => {
+            Err(format!("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE '{mode}' is neither IPv4 nor IPv6"))
+        }
+        (None, _) => Ok(ENDPOINT.to_owned()),
     }
 }
 

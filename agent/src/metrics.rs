@@ -10,8 +10,9 @@ mod slots;
 
 use crate::aws::Error;
 use crate::board::Board;
+use crate::clock::Clock;
 use crate::config;
-use crate::cpu::Ticks;
+use crate::cpu::{Stat, Ticks};
 use crate::group::Group;
 use crate::lifecycle::Phase;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
@@ -20,10 +21,9 @@ use slots::{Buffer, Slot, Slots};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 const METRIC: &str = "CPUUtilization";
-const STAT: &str = "/proc/stat";
 
 /// Asks the publisher to send what it holds; the answer comes when it has tried.
 pub type Flush = oneshot::Sender<()>;
@@ -34,19 +34,21 @@ pub struct Metrics {
     settings: config::Metrics,
     group: Arc<Group>,
     board: Board,
+    clock: Clock,
 }
 
 impl Metrics {
     /// A publisher by the configuration.
-    pub fn new(settings: config::Metrics, group: Arc<Group>, board: Board) -> Self {
-        Self { settings, group, board }
+    pub fn new(settings: config::Metrics, group: Arc<Group>, board: Board, clock: Clock) -> Self {
+        Self { settings, group, board, clock }
     }
 
     /// Samples and publishes until the process ends. Sampling goes on while a call hangs.
     pub async fn run(self, mut flushes: mpsc::Receiver<Flush>) {
         let me = Arc::new(self);
-        let mut sample = tokio::time::interval(me.settings.sample);
-        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sample = me.clock.every(me.settings.sample);
+        // Without it there are no samples, which is all that is lost.
+        let stat = Stat::open().ok();
         // A phase of its own for each instance: a group that scales out must not call in step.
         let first = Instant::now() + me.settings.period.mul_f64(rand::random_range(0.5..=1.0));
         let mut due = tokio::time::interval_at(first, me.settings.period);
@@ -57,7 +59,7 @@ impl Metrics {
         loop {
             let mut due_now = false;
             tokio::select! {
-                _ = sample.tick() => me.sample(&mut before, &mut slots, &mut buffer),
+                _ = sample.tick() => me.sample(stat.as_ref().and_then(Stat::read), &mut before, &mut slots, &mut buffer),
                 _ = due.tick() => due_now = true,
                 Some(flush) = flushes.recv() => {
                     buffer.extend(slots.close());
@@ -88,10 +90,8 @@ impl Metrics {
         }
     }
 
-    fn sample(&self, before: &mut Option<Ticks>, slots: &mut Slots, buffer: &mut Buffer) {
-        let Some(now) = std::fs::read_to_string(STAT).ok().and_then(|stat| Ticks::parse(&stat)) else {
-            return;
-        };
+    fn sample(&self, now: Option<Ticks>, before: &mut Option<Ticks>, slots: &mut Slots, buffer: &mut Buffer) {
+        let Some(now) = now else { return };
         let cpu = before.replace(now).and_then(|before| now.since(&before));
         let Some(cpu) = cpu else { return };
         let serving = {

@@ -12,8 +12,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// Time between two reads of spot items: AWS's advice.
+/// Longest time between two reads of the spot interruption: AWS's advice.
 const SPOT_POLL: Duration = Duration::from_secs(5);
+/// And of the rebalance recommendation, when it is only reported: nothing is done about it that could come late.
+const ADVICE_POLL: Duration = Duration::from_secs(30);
 /// Longest pause after failed reads: the service comes back, and so must the agent.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
@@ -46,14 +48,22 @@ impl std::fmt::Debug for Poller {
     }
 }
 
+/// When each item is to be read next. It moves on with an answer, so that a read that failed is made up for.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    state: Instant,
+    spot: Instant,
+    advice: Instant,
+}
+
 impl Poller {
     /// Runs until nobody listens.
     pub async fn run(self) {
         let mut pauses = Pauses::new(self.poll, LONGEST_PAUSE);
-        let mut spot_due = Instant::now();
+        let now = Instant::now();
+        let mut due = Due { state: now, spot: now, advice: now };
         loop {
-            let started = Instant::now();
-            let answer = self.look(&mut spot_due).await;
+            let answer = self.look(&mut due).await;
             let error = answer.as_ref().err().map(ToString::to_string);
             if self.board.error("imds", error.as_deref()) {
                 if let Some(reason) = &error {
@@ -62,36 +72,43 @@ impl Poller {
                     tracing::info!("metadata service read again");
                 }
             }
-            let pause = match answer {
+            match answer {
                 Ok(false) => return,
                 Ok(true) => {
                     pauses.reset();
-                    self.poll.saturating_sub(started.elapsed())
+                    tokio::time::sleep_until(due.state.min(due.spot).min(due.advice)).await;
                 }
-                Err(_) => pauses.next_pause().max(self.poll),
-            };
-            tokio::time::sleep(pause).await;
+                Err(_) => tokio::time::sleep(pauses.next_pause().max(self.poll)).await,
+            }
         }
     }
 
-    /// One round; `false` when nobody listens any more.
-    async fn look(&self, spot_due: &mut Instant) -> Result<bool, Error> {
-        let state = self.imds.get("autoscaling/target-lifecycle-state").await?;
-        if !self.target(state).await {
-            return Ok(false);
+    /// Reads what is due; `false` when nobody listens any more.
+    async fn look(&self, due: &mut Due) -> Result<bool, Error> {
+        let now = Instant::now();
+        if now >= due.state {
+            let state = self.imds.get("autoscaling/target-lifecycle-state").await?;
+            due.state = self.clock.beat(self.poll);
+            if !self.target(state).await {
+                return Ok(false);
+            }
         }
-        if Instant::now() < *spot_due {
-            return Ok(true);
+        if now >= due.spot {
+            let text = self.imds.get("spot/instance-action").await?;
+            due.spot = self.clock.beat(SPOT_POLL);
+            if let Some(deadline) = text.and_then(|text| self.interruption(&text))
+                && !self.send(Notice::Spot, Some(deadline)).await
+            {
+                return Ok(false);
+            }
         }
-        *spot_due = Instant::now() + SPOT_POLL;
-        if let Some(text) = self.imds.get("spot/instance-action").await?
-            && let Some(deadline) = self.interruption(&text)
-            && !self.send(Notice::Spot, Some(deadline)).await
-        {
-            return Ok(false);
-        }
-        if self.imds.get("events/recommendations/rebalance").await?.is_some() {
-            return Ok(self.rebalance().await);
+        if now >= due.advice {
+            let advice = self.imds.get("events/recommendations/rebalance").await?;
+            let heeded = self.rebalance == Rebalance::Drain;
+            due.advice = self.clock.beat(if heeded { SPOT_POLL } else { ADVICE_POLL });
+            if advice.is_some() {
+                return Ok(self.rebalance().await);
+            }
         }
         Ok(true)
     }

@@ -14,7 +14,7 @@ use crate::health;
 use crate::hook::Hooks;
 use crate::http;
 use crate::imds::Imds;
-use crate::lifecycle::{Effect, Event, HOOK_GRACE, Hook, Lifecycle, Notice, Policy, Settled};
+use crate::lifecycle::{Effect, Event, HOOK_GRACE, Hook, Lifecycle, Notice, Phase, Policy, Settled};
 use crate::metrics::{Flush, Metrics};
 use crate::notice::Poller;
 use crate::state::State;
@@ -46,12 +46,13 @@ pub struct World {
     flushes: mpsc::Sender<Flush>,
     events: mpsc::Sender<Event>,
     said: Mutex<Said>,
+    alive_every: Option<Duration>,
 }
 
 /// What systemd was told last.
 #[derive(Debug, Default)]
 struct Said {
-    status: String,
+    status: Option<(Phase, String)>,
     alive: Option<Instant>,
 }
 
@@ -90,6 +91,7 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
         flushes,
         events: events.clone(),
         said: Mutex::default(),
+        alive_every: systemd::alive_every(),
     };
     let poller = Poller {
         imds,
@@ -100,7 +102,7 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
         events: events.clone(),
     };
     tokio::spawn(poller.run());
-    tokio::spawn(Metrics::new(config.metrics.clone(), group, board.clone()).run(flush_requests));
+    tokio::spawn(Metrics::new(config.metrics.clone(), group, board.clone(), clock).run(flush_requests));
     let (renew, renewed) = oneshot::channel();
     tokio::spawn(watch_bootstrap(
         root.to_owned(),
@@ -269,9 +271,7 @@ impl driver::World for World {
             // A full queue has something to say first; the next tick says it again.
             let _ = self.events.try_send(Event::Silence);
         }
-        let Some(every) = systemd::alive_every() else {
-            return;
-        };
+        let Some(every) = self.alive_every else { return };
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.alive.is_none_or(|last| last.elapsed() >= every) {
             said.alive = Some(Instant::now());
@@ -282,15 +282,14 @@ impl driver::World for World {
 
 impl World {
     fn say(&self, life: &Lifecycle) {
-        let text = {
-            let status = self.board.lock();
-            format!("{}: {}", status.phase.name(), status.reason)
-        };
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.status != text {
-            systemd::status(&text);
-            said.status = text;
+        let status = self.board.lock();
+        let same = |(phase, reason): &(Phase, String)| *phase == status.phase && *reason == status.reason;
+        if !said.status.as_ref().is_some_and(same) {
+            systemd::status(&format!("{}: {}", status.phase.name(), status.reason));
+            said.status = Some((status.phase, status.reason.clone()));
         }
+        drop(status);
         if life.notices().contains(&Notice::Shutdown) {
             let left = life.deadline().map_or(Duration::ZERO, |deadline| deadline.since(self.clock.now()));
             systemd::stopping(life, left.min(Duration::from_mins(1)) + HOOK_GRACE);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fake::{Asked, Fake, metadata};
+use crate::fetch::tests::{HANG_UP, Host};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -132,7 +133,27 @@ fn an_endpoint_is_an_http_address() {
     for wrong in ["", "169.254.169.254", "https://169.254.169.254", "http://user@host", "http://"] {
         assert!(Imds::new(wrong).is_err(), "{wrong:?}");
     }
-    assert!(Imds::new("http://[fd00:ec2::254]").is_ok());
+    assert!(Imds::new(ENDPOINT_IPV6).is_ok());
+}
+
+#[test]
+fn the_environment_names_an_address_or_a_family() {
+    let of = |endpoint: Option<&str>, mode| endpoint_of(endpoint.map(str::to_owned), mode);
+    assert_eq!(of(None, None).as_deref(), Ok(ENDPOINT));
+    assert_eq!(of(None, Some("IPv4")).as_deref(), Ok(ENDPOINT));
+    assert_eq!(of(None, Some("ipv6")).as_deref(), Ok(ENDPOINT_IPV6));
+    assert_eq!(of(Some("http://127.0.0.1:9"), Some("IPv6")).as_deref(), Ok("http://127.0.0.1:9"));
+    assert!(of(None, Some("IPv5")).is_err_and(|error| error.contains("'IPv5' is neither IPv4 nor IPv6")));
+}
+
+#[tokio::test]
+async fn each_client_fetches_a_token_of_its_own() {
+    let fake = Fake::start(|asked, _| metadata(asked, &[("meta-data/instance-id", "i-0abc")])).await;
+    for _ in 0..2 {
+        client(&fake).get("instance-id").await.expect("it is there");
+    }
+    let methods: Vec<String> = fake.asked().into_iter().map(|asked| asked.method).collect();
+    assert_eq!(methods, ["PUT", "GET", "PUT", "GET"]);
 }
 
 proptest! {
@@ -146,6 +167,61 @@ proptest! {
             let fake = Fake::start(reply).await;
             let _ = client(&fake).get(STATE).await;
         });
+    }
+}
+
+/// Answers whose framing is broken in one way each, around a word that would drain the instance.
+fn broken() -> impl Strategy<Value = Vec<u8>> {
+    const WORD: &str = "Terminated";
+    let head = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
+    prop_oneof![
+        // Cut off, with more announced than comes.
+        (1_usize..1000).prop_map(move |more| {
+            head(&format!("Content-Length: {}\r\nConnection: close", WORD.len() + more)) + WORD
+        }),
+        // Less announced than comes, down to nothing.
+        (0..WORD.len()).prop_map(move |length| head(&format!("Content-Length: {length}")) + WORD),
+        // Two lengths, or one that is no number.
+        (0_u64..100).prop_map(move |other| {
+            head(&format!("Content-Length: 10\r\nContent-Length: {}", other + 11)) + WORD
+        }),
+        "[^0-9\r\n]{1,12}".prop_map(move |length| head(&format!("Content-Length: x{length}")) + WORD),
+        // Chunks without an end, without a size, or larger than any answer.
+        Just(head("Transfer-Encoding: chunked") + "a\r\nTerminated\r\n"),
+        "[g-z]{1,9}"
+            .prop_map(move |size| head("Transfer-Encoding: chunked") + &size + "\r\nTerminated\r\n0\r\n\r\n"),
+        Just(head("Transfer-Encoding: chunked") + "ffffffffffffffffff\r\nTerminated"),
+        // More headers, or a longer one, than anybody sends.
+        (101_usize..300).prop_map(move |count| head(&"X: y\r\n".repeat(count)) + WORD),
+        (140_000_usize..200_000)
+            .prop_map(move |long| head(&format!("Content-Length: 10\r\nX: {}", "y".repeat(long))) + WORD),
+        // A body without an end.
+        (262_145_usize..400_000).prop_map(
+            move |long| head(&format!("Content-Length: {long}")) + &"Terminated".repeat(long / 10 + 1)
+        ),
+        // Another protocol, another version, no status.
+        Just("HTTP/2 200\r\n\r\nTerminated".to_owned()),
+        Just("HTTP/1.1 OK\r\nContent-Length: 10\r\n\r\nTerminated".to_owned()),
+        Just("Terminated".to_owned()),
+    ]
+    .prop_map(String::into_bytes)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn a_broken_answer_is_never_taken_for_a_state(answer in broken()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let state = runtime.block_on(async {
+            let host = Host::start(move |_, request: &str| {
+                let token = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nt".to_vec();
+                // Where more is announced than comes, only the end of the connection says that none comes.
+                Some(if request.starts_with("PUT") { token } else { [answer.as_slice(), HANG_UP].concat() })
+            })
+            .await;
+            Imds::new(&host.url).expect("a valid address").get(STATE).await
+        });
+        prop_assert!(!matches!(&state, Ok(Some(state)) if state == "Terminated"), "{:?}", state);
     }
 }
 

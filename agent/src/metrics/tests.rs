@@ -102,7 +102,12 @@ impl Cloud {
             period: Duration::from_mins(1),
             dimensions: dimensions.iter().map(|name| (*name).to_owned()).collect(),
         };
-        Metrics::new(settings, fake::group(&self.fake, &self.board), self.board.clone())
+        Metrics::new(
+            settings,
+            fake::group(&self.fake, &self.board),
+            self.board.clone(),
+            crate::clock::Clock::system(),
+        )
     }
 
     fn calls(&self) -> Vec<String> {

@@ -112,10 +112,13 @@ impl Story {
     }
 
     fn with(rebalance: Rebalance, fake: &Fake) -> Self {
+        Self::every(Duration::from_millis(5), rebalance, fake)
+    }
+
+    fn every(poll: Duration, rebalance: Rebalance, fake: &Fake) -> Self {
         let (events, heard) = mpsc::channel(8);
         let (board, clock) = (fake::board(), Clock::system());
         let imds = Arc::new(Imds::new(&fake.url).expect("the fake has a valid address"));
-        let poll = Duration::from_millis(5);
         tokio::spawn(Poller { imds, poll, rebalance, board: board.clone(), clock, events }.run());
         Self { events: heard, board, clock }
     }
@@ -129,5 +132,60 @@ proptest! {
     #[test]
     fn any_text_gets_an_answer(text in "\\PC{0,200}") {
         let _ = parse_interruption(&text, SystemTime::UNIX_EPOCH, Moment::default());
+    }
+
+    #[test]
+    fn an_interruption_of_any_time_leaves_between_none_and_two_minutes(
+        action in "terminate|stop|hibernate|[a-z]{0,12}",
+        time in "[0-9]{1,5}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?Z?|\\PC{0,40}",
+        extra in proptest::option::of(0_u32..9),
+        wall in 0_u64..4_000_000_000,
+    ) {
+        let text = serde_json::json!({ "action": action, "time": time, "extra": extra }).to_string();
+        let now = Moment::from_millis(5000);
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(wall);
+        let known = ["terminate", "stop", "hibernate"].contains(&action.as_str());
+        let read = parse_interruption(&text, wall, now);
+        prop_assert_eq!(read.is_some(), known);
+        if let Some((_, deadline)) = read {
+            prop_assert!(deadline >= now && deadline.since(now) <= Duration::from_mins(2));
+        }
+        // Cut anywhere, it is no interruption.
+        for (at, _) in text.char_indices() {
+            prop_assert_eq!(parse_interruption(&text[..at], wall, now), None);
+        }
+    }
+}
+
+/// A service that is gone for an hour: what it was asked meanwhile, and what the lifecycle heard.
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_asked_through_ever_more_rarely_and_never_in_step() {
+    let fake = Fake::start(|_, _| (503, String::new())).await;
+    let story = Story::every(Duration::from_secs(1), Rebalance::Drain, &fake);
+    let begun = Instant::now();
+    let (mut times, mut seen) = (Vec::new(), 0);
+    while begun.elapsed() < Duration::from_hours(1) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let asked = fake.asked().len();
+        times.extend(std::iter::repeat_n(begun.elapsed().as_millis(), asked - seen));
+        seen = asked;
+    }
+    assert!(story.events.is_empty(), "missing data changes nothing");
+    assert!((3600 / 16..3600 / 5).contains(&times.len()), "{} requests in an hour", times.len());
+    let pauses: Vec<u128> = times.windows(2).map(|pair| pair[1] - pair[0]).skip(6).collect();
+    assert!(pauses.iter().all(|pause| (3_600..=15_200).contains(pause)), "{pauses:?}");
+    assert!(pauses.iter().collect::<std::collections::BTreeSet<_>>().len() > 20, "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_item_is_read_as_often_as_it_matters() {
+    for (rebalance, advice) in [(Rebalance::Report, 3), (Rebalance::Drain, 13)] {
+        let state = [("meta-data/autoscaling/target-lifecycle-state", "InService")];
+        let fake = Fake::start(move |asked, _| metadata(asked, &state)).await;
+        let _story = Story::every(Duration::from_secs(1), rebalance, &fake);
+        tokio::time::sleep(Duration::from_millis(60_500)).await;
+        let count = |item: &str| fake.asked().iter().filter(|asked| asked.path.ends_with(item)).count();
+        assert_eq!(count("/target-lifecycle-state"), 61);
+        assert_eq!((count("/instance-action"), count("/rebalance")), (13, advice));
     }
 }
