@@ -107,7 +107,7 @@ pub async fn run_heard(
         .process_group(0)
         .kill_on_drop(true);
     let mut child = spawn(&mut command).await?;
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+    let mut group = Group::of(&child);
     let mut readers = JoinSet::new();
     readers.spawn(pass_on(child.stdout.take(), "stdout", ear.clone()));
     readers.spawn(pass_on(child.stderr.take(), "stderr", ear));
@@ -121,7 +121,7 @@ pub async fn run_heard(
     let end = match by_itself.await {
         Ok(status) => {
             // What a command that ended by itself left running, it meant to leave running.
-            group.0 = None;
+            group.leave();
             ending(status?)
         }
         Err(end) => {
@@ -159,9 +159,24 @@ fn ending(status: ExitStatus) -> End {
 }
 
 /// A process group that does not outlive the future that watches it: an aborted drain, a shutdown.
-struct Group(Option<Pid>);
+pub(crate) struct Group(Option<Pid>);
 
 impl Group {
+    /// The group of a child that was started with one of its own. When memory runs out it is the kernel's to take before
+    /// the agent: what the unit says of the agent (`OOMScoreAdjust=`) would hold for its children, too.
+    pub(crate) fn of(child: &Child) -> Self {
+        if let Some(id) = child.id() {
+            // A child that has ended needs no protection from.
+            let _ = std::fs::write(format!("/proc/{id}/oom_score_adj"), "0");
+        }
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
+    }
+
+    /// Lets it go on by itself.
+    pub(crate) fn leave(&mut self) {
+        self.0 = None;
+    }
+
     fn signal(&self, signal: Signal) {
         // Gone already is as good.
         if let Some(group) = self.0 {

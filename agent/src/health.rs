@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Until a check has passed once it is asked this often: the answer decides when traffic arrives.
+/// While a check is not healthy it is asked this often: the answer decides when traffic arrives, or comes back.
 const EAGER: Duration = Duration::from_millis(500);
 
 /// Time between two looks whether a drain has come to an end; a drain takes seconds.

@@ -6,14 +6,15 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
-/// Connections at a time; further ones wait in the kernel's queue, at most for [`WHOLE_BOUND`].
+/// Connections at a time. One more takes the place of the oldest, so that a crowd of slow callers holds up itself and no
+/// probe: an answer takes one turn of the loop, and who has not asked by then can ask again.
 const CONNECTIONS: usize = 128;
 /// From the connection to the end of its request's head.
 const HEAD_BOUND: Duration = Duration::from_secs(2);
@@ -24,12 +25,8 @@ const HEAD_LIMIT: usize = 8 * 1024;
 
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener, board: Board) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut exchanges: VecDeque<JoinHandle<()>> = VecDeque::with_capacity(CONNECTIONS);
     loop {
-        // The semaphore is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -39,8 +36,14 @@ pub async fn serve(listener: TcpListener, board: Board) {
                 continue;
             }
         };
+        exchanges.retain(|exchange| !exchange.is_finished());
+        if exchanges.len() == CONNECTIONS
+            && let Some(oldest) = exchanges.pop_front()
+        {
+            oldest.abort();
+        }
         let board = board.clone();
-        tokio::spawn(async move {
+        exchanges.push_back(tokio::spawn(async move {
             let service = service_fn(move |request| {
                 let reply = answer(&request, &board);
                 async move { Ok::<_, Infallible>(reply) }
@@ -53,8 +56,9 @@ pub async fn serve(listener: TcpListener, board: Board) {
                 .serve_connection(TokioIo::new(stream), service);
             // A caller that went away has its answer in its own log.
             let _ = tokio::time::timeout(WHOLE_BOUND, exchange).await;
-            drop(place);
-        });
+        }));
+        // Each has its turn before the next one is let in, which might push it out.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! One probe: a question, a bound, and what the answer was.
 
+use crate::child::Group;
 use crate::config::Probe;
 use crate::fetch::{Url, fetch};
 use hyper::Method;
@@ -44,7 +45,8 @@ async fn run(argv: &[String]) -> Result<(), String> {
     let [program, arguments @ ..] = argv else {
         return Err("the command is empty".to_owned());
     };
-    let status = Command::new(program)
+    let failed = |error: std::io::Error| format!("failed to run {program}: {error}");
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -52,9 +54,13 @@ async fn run(argv: &[String]) -> Result<(), String> {
         // systemd's own messages are the agent's to send.
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")
+        .process_group(0)
         .kill_on_drop(true)
-        .status()
-        .await
-        .map_err(|error| format!("failed to run {program}: {error}"))?;
+        .spawn()
+        .map_err(failed)?;
+    // When its time is up this future is dropped, and the command goes with all that it started.
+    let mut group = Group::of(&child);
+    let status = child.wait().await.map_err(failed)?;
+    group.leave();
     if status.success() { Ok(()) } else { Err(format!("{program} ended with {status}")) }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::Moment;
 use crate::fetch::{Reply, Url, fetch};
 use crate::lifecycle::{Event, Lifecycle, Notice, Policy};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn readyz_follows_the_life() {
@@ -50,16 +50,55 @@ async fn status_and_metrics_are_whole_documents() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_crowd_of_slow_callers_does_not_hold_up_a_probe() {
     let server = Server::start(&Lifecycle::new(Policy::default(), Moment::default())).await;
     let mut crowd = Vec::new();
-    for _ in 0..CONNECTIONS - 1 {
+    for _ in 0..200 {
         let mut slow = tokio::net::TcpStream::connect(&server.address).await.expect("it listens");
         slow.write_all(b"GET /livez HTTP/1.1\r\n").await.expect("it reads");
         crowd.push(slow);
     }
+    let before = tokio::time::Instant::now();
     assert_eq!(server.get("/livez").await.status, 200);
+    assert!(before.elapsed() < Duration::from_millis(500), "not after the crowd: {:?}", before.elapsed());
+    // Nobody of the crowd is kept for longer than a head may take.
+    for mut slow in crowd {
+        let mut said = Vec::new();
+        // Pushed out, with or without a word.
+        let _ = slow.read_to_end(&mut said).await;
+    }
+    assert!(before.elapsed() <= HEAD_BOUND + Duration::from_millis(500), "{:?}", before.elapsed());
+}
+
+#[tokio::test]
+async fn a_burst_of_probes_is_answered_to_the_last_one() {
+    let server = Server::start(&Lifecycle::new(Policy::default(), Moment::default())).await;
+    let mut burst = tokio::task::JoinSet::new();
+    for _ in 0..2 * CONNECTIONS {
+        let url = server.url("/readyz");
+        burst.spawn(
+            async move { fetch(Method::GET, &url, &[], BOUND).await.map(|reply| reply.status.as_u16()) },
+        );
+    }
+    while let Some(answer) = burst.join_next().await {
+        assert_eq!(answer.expect("no panic").expect("an answer"), 503);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_never_reads_or_never_ends_is_let_go() {
+    let server = Server::start(&Lifecycle::new(Policy::default(), Moment::default())).await;
+    // A head without an end, one too long, and a body that is announced and never sent.
+    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(4 * HEAD_LIMIT));
+    for head in ["GET /livez", long.as_str(), "GET /livez HTTP/1.1\r\nContent-Length: 9\r\n\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(&server.address).await.expect("it listens");
+        let before = tokio::time::Instant::now();
+        // It may be refused before all of it is sent.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        assert!(before.elapsed() <= WHOLE_BOUND + Duration::from_millis(10), "{:?}", before.elapsed());
+    }
 }
 
 const BOUND: Duration = Duration::from_secs(5);
