@@ -30,7 +30,7 @@ pub(super) struct Units {
 }
 
 pub(super) async fn gather() -> Known<Units> {
-    let units = show(&[PROPERTIES, AGENT, BOOTSTRAP, NGINX, "gunicorn@*.service"]);
+    let units = show(&[PROPERTIES, AGENT, BOOTSTRAP, NGINX, "gunicorn@*"]);
     let manager = show(&["--property=DefaultTimeoutStopUSec"]);
     let (units, manager) = tokio::join!(units, manager);
     let default_stop =
@@ -132,7 +132,7 @@ fn order(agent: &Unit, loaded: &[&Unit]) -> Finding {
     let early = loaded.iter().filter(|unit| {
         let id = get(unit, "Id");
         let waits = get(unit, "ExecStop").contains(AGENT);
-        !matches!(id, AGENT | BOOTSTRAP) && !waits && !after.contains(&id)
+        id.ends_with(".service") && !matches!(id, AGENT | BOOTSTRAP) && !waits && !after.contains(&id)
     });
     let early: Vec<&str> = early.map(|unit| get(unit, "Id")).collect();
     if early.is_empty() {

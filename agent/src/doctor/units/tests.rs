@@ -33,12 +33,19 @@ LoadState=loaded
 ActiveState=active
 SubState=running
 UnitFileState=enabled
+
+TimeoutStopUSec=1min 30s
+Id=gunicorn@shop.socket
+LoadState=loaded
+ActiveState=active
+SubState=running
+UnitFileState=enabled
 ";
 
 #[test]
 fn the_shipped_units_are_found_well() {
     let findings = judged(SHOWN, "");
-    assert_eq!(findings.len(), 6, "{findings:?}");
+    assert_eq!(findings.len(), 7, "{findings:?}");
     assert!(findings.iter().all(|finding| finding.result == Result::Ok), "{findings:?}");
 }
 
@@ -71,7 +78,7 @@ fn each_departure_is_found_under_its_name() {
         assert_eq!((worst.check, worst.result), (check, result), "{to}: {worst:?}");
         assert!(worst.remedy.is_some(), "{to}");
     }
-    assert!(judged(&SHOWN.replace("5min 30s", "infinity").replace("=6min", "=infinity"), "").len() == 6);
+    assert!(judged(&SHOWN.replace("5min 30s", "infinity").replace("=6min", "=infinity"), "").len() == 7);
     let longer = judged(SHOWN, "[drain]\nmax = \"10m\"");
     assert!(
         longer.iter().any(|finding| finding.check == "units.stop-time" && finding.result == Result::Warn)
