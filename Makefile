@@ -5,7 +5,7 @@ DEMO ?= target/demo
 # Where `make install` puts the programs.
 PREFIX ?= /usr/local
 
-.PHONY: demo test bench lint build install agent host clean
+.PHONY: demo test bench fuzz lint build install agent host clean
 
 # Build, init, bake and rehearse the starter app: a repository becomes a drained instance.
 demo:
@@ -19,6 +19,10 @@ test: host agent
 # What people wait for: medians of warm bakes, the disk step, plan and a rehearsal.
 bench: host build
 	. target/host/env && tests/bench/run
+
+# Bytes that nobody thought of, for the parsers of user data: ten minutes a target, or FUZZ_SECONDS.
+fuzz:
+	fuzz/run
 
 # Format, clippy (warnings are errors) and the documentation build.
 lint:
