@@ -16,9 +16,10 @@ demo:
 test: host agent
 	. target/host/env && cargo test --workspace --no-fail-fast
 
-# What people wait for: medians of warm bakes, the disk step, plan and a rehearsal.
+# What people wait for: medians of warm bakes, the disk step, plan and a rehearsal; then the agent beside its peers.
 bench: host build
 	. target/host/env && tests/bench/run
+	tests/bench/agent
 
 # Bytes that nobody thought of, for the parsers of user data: ten minutes a target, or FUZZ_SECONDS.
 fuzz:
