@@ -1,7 +1,7 @@
 //! What is known, in memory: written by the steps, read by `/readyz`, `/status` and `/metrics`.
 
 use crate::bootstrap::Report;
-use crate::lifecycle::{Ended, Failure, Hook, HookStep, Lifecycle, Notice, Phase, Refusal};
+use crate::lifecycle::{Ended, Failure, Hook, HookStep, Lifecycle, Notice, Phase, Place, Refusal};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,6 +51,9 @@ pub struct Status {
     /// Why `kiln-agent ready` would not bring a leaving instance back.
     #[serde(skip)]
     pub refusal: Option<Refusal>,
+    /// Which action of the launch hook its answer is for.
+    #[serde(skip)]
+    pub launch_for: Option<Place>,
     /// Since when Auto Scaling has been asked and has not answered.
     #[serde(skip)]
     pub silent_since: Option<tokio::time::Instant>,
@@ -167,6 +170,7 @@ impl Board {
             rejoining: false,
             drains: 0,
             refusal: None,
+            launch_for: None,
             silent_since: None,
             hooks: BTreeMap::new(),
             notices: Vec::new(),
@@ -215,7 +219,7 @@ impl Board {
             status.advanced = Some(tokio::time::Instant::now());
         }
         (status.drain_ended, status.rejoining) = (life.ended(), life.rejoining());
-        status.refusal = life.refusal();
+        (status.refusal, status.launch_for) = (life.refusal(), Some(life.launch_for()));
         status.advanced_seconds = status.advanced.map(|at| at.elapsed().as_secs());
         status.notices = life.notices().to_vec();
         for hook in [Hook::Launch, Hook::Terminate] {

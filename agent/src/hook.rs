@@ -21,7 +21,7 @@ use crate::aws::Error;
 use crate::board::Board;
 use crate::config::Selector;
 use crate::group::Group;
-use crate::lifecycle::{Hook, Settled, Verdict};
+use crate::lifecycle::{Hook, Place, Settled, Verdict};
 use crate::pauses::Pauses;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,6 +135,12 @@ impl Hooks {
             return Ok(if gone { Look::Settled(attempt.past()) } else { Look::Again });
         };
         attempt.absent = 0;
+        // The pool's action is over, whoever answered it, were it while the machine slept: what waits now is the next one,
+        // for which the lifecycle has its own answer.
+        let pooled = hook == Hook::Launch && self.board.lock().launch_for == Some(Place::Pool);
+        if pooled && member.state.starts_with("Pending") {
+            return Ok(Look::Settled(attempt.past()));
+        }
         match self.standing(hook, &member.state) {
             Standing::Before => return Ok(Look::Again),
             Standing::Past => return Ok(Look::Settled(attempt.past())),

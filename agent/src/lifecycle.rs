@@ -236,10 +236,15 @@ impl Lifecycle {
                 effects.extend(self.watch_launch());
                 effects
             }
-            // Drained by an operator, say, and scaled in: the group's hook waits for its answer all the same.
-            (Phase::Draining | Phase::Drained, Place::Pool)
-                if before == Some(Place::Service) && !self.notices.contains(&Notice::Group) =>
-            {
+            // Called before it was ready in the pool: the second action has its whole time.
+            (Phase::Warming, Place::Service) if before == Some(Place::Pool) && !self.abandoned => {
+                self.reopen_launch();
+                (self.failure, self.launch_by) = (None, None);
+                self.enter(Phase::Warming, now);
+                self.watch_launch().into_iter().collect()
+            }
+            // Not ready yet, or drained by an operator, say, and scaled in: the group's hook waits for its answer all the same.
+            (_, Place::Pool) if before == Some(Place::Service) && !self.notices.contains(&Notice::Group) => {
                 self.notice(Notice::Pool, None, now)
             }
             (_, _) => Vec::new(),

@@ -133,7 +133,7 @@ impl Lifecycle {
         self.notices.retain(|notice| *notice == Notice::Operator);
         self.terminate = HookStep::Idle;
         self.terminate_for = Notice::Group;
-        // From the pool into service it is the group that registers.
+        // From the pool into service it is the group that registers, when every hook of its has been answered.
         self.left = false;
         if !self.launch.is_open() {
             self.launch = HookStep::Settled(Settled::NothingOwed);

@@ -135,7 +135,9 @@ fn scaled_in_to_the_pool_while_an_operator_holds_it_the_hook_is_answered_all_the
     assert_eq!((life.phase(), life.notices()), (Phase::Drained, &[Notice::Operator][..]));
     life.handle(Event::Target(Place::Service), at(900));
     life.handle(Event::Ready, at(901));
-    assert_eq!(life.handle(Event::Healthy, at(903)), [continue_launch()], "the group registers it itself");
+    assert_eq!(life.handle(Event::Healthy, at(903)), [continue_launch()]);
+    let taken = settled(Hook::Launch, Settled::Completed);
+    assert_eq!(life.handle(taken, at(904)), [], "the group registers it itself");
 }
 
 #[test]

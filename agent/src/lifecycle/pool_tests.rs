@@ -105,6 +105,28 @@ fn a_target_read_late_is_no_scale_in() {
 }
 
 #[test]
+fn called_into_service_before_it_is_ready_the_second_action_gets_its_own_answer() {
+    let mut life = in_service();
+    life.handle(target(Place::Pool), at(100));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(110));
+    life.handle(Event::TerminateWaitSeen, at(111));
+    life.handle(settled(Hook::Terminate, Settled::Completed), at(112));
+    assert_eq!(life.handle(Event::Tick, at(172)), [], "the pool's own failure owes nobody an answer");
+    assert_eq!(life.handle(target(Place::Service), at(200)), [Effect::WatchLaunch]);
+    assert_eq!(life.handle(Event::Tick, at(259)), []);
+    assert_eq!(life.handle(Event::Tick, at(260)), [Effect::CompleteHook(Hook::Launch, Verdict::Abandon)]);
+}
+
+#[test]
+fn scaled_in_to_the_pool_before_it_was_ready_it_answers_the_hook() {
+    let mut life = life();
+    life.handle(target(Place::Service), at(1));
+    life.handle(Event::Bootstrapped { ok: true }, at(5));
+    let effects = life.handle(target(Place::Pool), at(30));
+    assert!(effects.contains(&Effect::WatchTerminate), "{effects:?}");
+}
+
+#[test]
 fn standby_is_out_of_service_and_back_without_a_hook() {
     let mut life = in_service();
     assert_eq!(life.handle(target(Place::Standby), at(100)), []);

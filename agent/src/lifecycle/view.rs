@@ -1,6 +1,6 @@
 //! What others may know of a life.
 
-use super::{Ended, Failure, Hook, HookStep, Lifecycle, Notice, Phase};
+use super::{Ended, Failure, Hook, HookStep, Lifecycle, Notice, Phase, Place};
 use crate::clock::Moment;
 
 impl Lifecycle {
@@ -45,6 +45,11 @@ impl Lifecycle {
             Hook::Launch => self.launch,
             Hook::Terminate => self.terminate,
         }
+    }
+
+    /// Where the instance was bound when the launch hook was answered.
+    pub fn launch_for(&self) -> Place {
+        self.launch_for
     }
 
     /// The notices heard, first to last.

@@ -29,6 +29,7 @@ pub(crate) struct Process {
     events: mpsc::Sender<Event>,
     interrupt: Option<oneshot::Sender<()>>,
     fatal: Arc<Fatal>,
+    clock: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -57,12 +58,14 @@ impl Process {
         let (interrupt, interrupted) = oneshot::channel();
         let fatal = Arc::new(Fatal::default());
         let steps = Steps { cloud: cloud.clone(), clock, target: Arc::default() };
+        let back = Arc::new(Notify::new());
         let world = World {
             steps: steps.clone(),
             saved: saved.clone(),
             deadline: watch::Sender::new(life.deadline().unwrap_or_default()),
             events: events.clone(),
             fatal: fatal.clone(),
+            back: back.clone(),
         };
         let (cloud, inputs) = (cloud.clone(), events.clone());
         let task = tokio::spawn(async move {
@@ -77,10 +80,10 @@ impl Process {
                 () = driver::run(life, open, &world, clock, heard, stop) => {}
                 () = steps.poll(inputs.clone()) => {}
                 () = boot(&cloud, inputs.clone()) => {}
-                () = check(&cloud, inputs) => {}
+                () = check(&cloud, &back, inputs) => {}
             }
         });
-        Self { task, events, interrupt: Some(interrupt), fatal }
+        Self { task, events, interrupt: Some(interrupt), fatal, clock }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -115,6 +118,17 @@ impl Process {
         let _ = self.events.try_send(Event::Notice { notice: Notice::Shutdown, deadline: None });
     }
 
+    /// `kiln-agent drain`
+    pub(crate) fn drain(&self, bound: Option<Duration>) {
+        let deadline = bound.map(|bound| self.clock.now() + bound);
+        let _ = self.events.try_send(Event::Notice { notice: Notice::Operator, deadline });
+    }
+
+    /// Something else that it hears.
+    pub(crate) fn say(&self, event: Event) {
+        let _ = self.events.try_send(event);
+    }
+
     pub(crate) fn interrupt(&mut self) {
         if let Some(interrupt) = self.interrupt.take() {
             let _ = interrupt.send(());
@@ -132,17 +146,33 @@ async fn boot(cloud: &Cloud, events: mpsc::Sender<Event>) {
     std::future::pending::<()>().await;
 }
 
-/// As `health::watch`: the turns of the whole.
-async fn check(cloud: &Cloud, events: mpsc::Sender<Event>) {
+/// As `health::watch`: the turns of the whole, and the whole once more after each drain that was come back from.
+async fn check(cloud: &Cloud, back: &Notify, events: mpsc::Sender<Event>) {
     let turns = cloud.lock().script.health.clone();
     // Thresholds take a moment to reach after a start; turns before that are seen as the last of them.
-    let first = cloud.now() + Duration::from_secs(1);
-    let passed = turns.iter().filter(|(at, _)| *at <= first).count();
-    for (at, healthy) in &turns[passed.saturating_sub(1)..] {
-        tokio::time::sleep_until(cloud.instant((*at).max(first))).await;
-        let _ = events.send(if *healthy { Event::Healthy } else { Event::Unhealthy }).await;
+    let moment = Duration::from_secs(1);
+    let mut look = cloud.now() + moment;
+    loop {
+        let state = turns.iter().rev().find(|(at, _)| *at <= look).map(|(_, healthy)| *healthy);
+        tokio::time::sleep_until(cloud.instant(look)).await;
+        match state {
+            Some(true) => drop(events.send(Event::Healthy).await),
+            Some(false) => drop(events.send(Event::Unhealthy).await),
+            None => {}
+        }
+        let next = turns.iter().map(|(at, _)| *at).find(|at| *at > look);
+        let turn = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(cloud.instant(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = turn => look = next.unwrap_or(look),
+            () = back.notified() => look = cloud.now() + moment,
+        }
     }
-    std::future::pending::<()>().await;
 }
 
 struct World {
@@ -151,6 +181,8 @@ struct World {
     deadline: watch::Sender<Moment>,
     events: mpsc::Sender<Event>,
     fatal: Arc<Fatal>,
+    /// Told of each return from a drain.
+    back: Arc<Notify>,
 }
 
 impl World {
@@ -216,6 +248,10 @@ impl driver::World for World {
         if doom == Some(Doom::BeforeTheRecord) {
             return self.die();
         }
+        let leaving = |life: &Lifecycle| life.phase().is_leaving();
+        if self.steps.cloud.lock().witness.life.as_ref().is_some_and(leaving) && !leaving(life) {
+            self.back.notify_one();
+        }
         let bytes = serde_json::to_vec(life).expect("a life can be written");
         *self.saved.lock().expect("a panic ends the simulation") = Some(bytes);
         let (now, seen_at) = (self.steps.clock.now(), self.steps.cloud.now());
@@ -228,7 +264,10 @@ impl driver::World for World {
     fn turn(&self, life: &Lifecycle) {
         if !self.is_dead() {
             let (now, seen_at) = (self.steps.clock.now(), self.steps.cloud.now());
-            self.steps.cloud.lock().witness.turned(life, now, seen_at);
+            let mut inner = self.steps.cloud.lock();
+            let missed = inner.is_missed();
+            inner.witness.turned(life, now, seen_at);
+            inner.witness.counted(life, missed, seen_at);
         }
     }
 }

@@ -2,10 +2,11 @@
 
 mod inner;
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use kiln_stage::lifecycle::{Lifecycle, State};
+use kiln_stage::lifecycle::{Lifecycle, Order, State};
 use kiln_stage::targets::TargetGroup;
 use rand::RngExt;
 use tokio::sync::Notify;
@@ -37,11 +38,13 @@ pub(crate) struct Inner {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) groups: Vec<TargetGroup>,
     pub(crate) witness: Witness,
-    /// EC2 wants it off.
-    pub(crate) power_off: bool,
+    /// What EC2 is told to do with the machine, and has yet to do.
+    pub(crate) orders: VecDeque<Order>,
     /// When EC2 will take the spot instance back.
     pub(crate) spot: Option<Duration>,
     pub(crate) rebalance: bool,
+    /// The groups that the agent has deregistered from, as noted in its list.
+    pub(crate) left: BTreeSet<usize>,
     /// What the instance's wall clock is off by, in seconds.
     pub(crate) wall: i64,
     before: State,
@@ -61,6 +64,10 @@ impl Cloud {
     pub(crate) fn new(seed: u64) -> Self {
         let script = Script::draw(seed);
         let lifecycle = Lifecycle::new(script.hooks.clone(), script.pending, script.lag, Duration::ZERO);
+        let lifecycle = match script.pool {
+            Some(pool) => lifecycle.into_pool(pool),
+            None => lifecycle,
+        };
         let groups = (0..script.target_groups)
             .map(|n| TargetGroup::new(format!("group-{n}"), 80 + n, script.delay))
             .collect();
@@ -70,9 +77,10 @@ impl Cloud {
             lifecycle,
             groups,
             witness,
-            power_off: false,
+            orders: VecDeque::new(),
             spot: None,
             rebalance: false,
+            left: BTreeSet::new(),
             wall: 0,
             ticked: Duration::ZERO,
             changed: Arc::default(),

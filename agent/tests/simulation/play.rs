@@ -1,11 +1,13 @@
 //! PLAYS one life: the script's fates at their times, the process started, killed and stopped, until the group has
 //! seen the instance off.
 
+mod machine;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use kiln_agent::lifecycle::Notice;
-use kiln_stage::lifecycle::{Event, State};
+use kiln_agent::lifecycle::{Event as Heard, Notice};
+use kiln_stage::lifecycle::{Event, Order, Pool};
 use rand::RngExt;
 use tokio::time::{advance, sleep_until};
 
@@ -21,8 +23,6 @@ const LONGEST: Duration = Duration::from_hours(1);
 const POWER_OFF: Duration = Duration::from_secs(150);
 /// The same of a spot interruption.
 const SPOT_OFF: Duration = Duration::from_secs(30);
-/// A reboot, up to the agent's start.
-const REBOOT: Duration = Duration::from_secs(8);
 
 /// Time passes at AWS when somebody looks, and an agent that is dead does not.
 const LOOK: Duration = Duration::from_secs(5);
@@ -43,6 +43,9 @@ pub(crate) async fn play(seed: u64) -> Ended {
         process: None,
         leaves: None,
         off: None,
+        stops: None,
+        asleep: None,
+        new_root: false,
     };
     while !play.is_over() {
         play.act().await;
@@ -67,6 +70,12 @@ struct Play {
     leaves: Option<(&'static str, Duration)>,
     /// When a machine that is going off is off whatever runs.
     off: Option<Duration>,
+    /// When one that is stopped or hibernated for the pool is.
+    stops: Option<(Order, Duration)>,
+    /// It is off or hibernated, for the pool.
+    asleep: Option<Order>,
+    /// Its next boot is from a new root.
+    new_root: bool,
 }
 
 impl Play {
@@ -76,12 +85,13 @@ impl Play {
             let state = inner.lifecycle.state();
             inner.witness.broke(Invariant::LifeEnds, now, state.name());
         }
-        inner.lifecycle.state() == State::Terminated || now > LONGEST
+        inner.lifecycle.state().gone() || now > LONGEST
     }
 
     /// Until something is due.
     async fn wait(&mut self) {
-        let due = [self.fates.front().map(|(at, _)| *at), self.starts, self.off];
+        let due =
+            [self.fates.front().map(|(at, _)| *at), self.starts, self.off, self.stops.map(|(_, at)| at)];
         let now = self.cloud.now();
         let next = due.into_iter().flatten().fold(now + LOOK, Duration::min);
         let (timer, changed) = (sleep_until(self.cloud.instant(next.max(now))), self.cloud.changed());
@@ -110,13 +120,15 @@ impl Play {
         if !process.is_over() {
             process.kill().await;
         }
-        let unasked = if self.off.is_some() { "agent left with the machine" } else { "agent ended unasked" };
+        let stops = self.stops.is_some_and(|(order, _)| order == Order::Stop);
+        let goes = self.off.is_some() || stops;
+        let unasked = if goes { "agent left with the machine" } else { "agent ended unasked" };
         let (how, down) = self.leaves.take().unwrap_or((unasked, Duration::ZERO));
         self.cloud.lock().witness.stopped(how, now);
         if how == "agent ended unasked" {
             self.cloud.lock().witness.broke(Invariant::ExitBounded, now, "it ended, and nobody asked it to");
         }
-        self.starts = self.off.is_none().then_some(now + down);
+        self.starts = (!goes && self.asleep.is_none()).then_some(now + down);
     }
 
     async fn act(&mut self) {
@@ -126,39 +138,40 @@ impl Play {
                 self.befall(fate).await;
             }
         }
-        let (power_off, spot) = {
-            let inner = self.cloud.lock();
-            (inner.power_off, inner.spot.is_some_and(|at| at <= now))
+        let (orders, spot) = {
+            let mut inner = self.cloud.lock();
+            (std::mem::take(&mut inner.orders), inner.spot.is_some_and(|at| at <= now))
         };
-        if power_off {
-            self.go_off(POWER_OFF);
+        for order in orders {
+            self.order(order).await;
         }
         if spot {
             self.go_off(SPOT_OFF);
         }
+        if let Some((order, at)) = self.stops
+            && (at <= now || order == Order::Stop && self.process.is_none())
+        {
+            self.cut().await;
+            (self.stops, self.asleep, self.starts) = (None, Some(order), None);
+            if order == Order::Stop {
+                self.forget();
+            }
+            self.cloud.lock().apply(&Event::Stopped, now);
+        }
         if self.starts.is_some_and(|at| at <= now) {
             self.starts = None;
-            self.process = Some(Process::start(&self.cloud, &self.saved, now.saturating_sub(self.booted)));
+            if std::mem::take(&mut self.new_root) {
+                self.cloud.lock().apply(&Event::RootReplaced, now);
+            }
+            let process = Process::start(&self.cloud, &self.saved, now.saturating_sub(self.booted));
+            if self.asleep.take() == Some(Order::Hibernate) {
+                self.cloud.lock().witness.woke(now);
+                process.say(Heard::Woke);
+            }
+            self.process = Some(process);
         }
         if self.off.is_some_and(|at| at <= now || self.process.is_none()) {
             self.cloud.lock().apply(&Event::PoweredOff, now);
-        }
-    }
-
-    fn go_off(&mut self, patience: Duration) {
-        if self.off.is_some() {
-            return;
-        }
-        let now = self.cloud.now();
-        (self.off, self.starts) = (Some(now + patience), None);
-        self.cloud.lock().witness.machine_goes_off(now);
-        self.terminate();
-    }
-
-    fn terminate(&mut self) {
-        if let Some(process) = &self.process {
-            self.cloud.lock().witness.noticed(Notice::Shutdown, self.cloud.now());
-            process.terminate();
         }
     }
 
@@ -169,6 +182,15 @@ impl Play {
             Fate::ScaleIn => {
                 self.cloud.lock().apply(&Event::ScaledIn, now);
             }
+            Fate::Return => {
+                let pool = self.cloud.lock().script.pool.unwrap_or(Pool::Running);
+                self.cloud.lock().apply(&Event::Returned(pool), now);
+            }
+            Fate::Call => drop(self.cloud.lock().apply(&Event::Called, now)),
+            Fate::Standby => drop(self.cloud.lock().apply(&Event::StandbyEntered, now)),
+            Fate::StandbyLeft => drop(self.cloud.lock().apply(&Event::StandbyLeft, now)),
+            Fate::Detach => drop(self.cloud.lock().apply(&Event::Detached, now)),
+            Fate::NewRoot => drop(self.cloud.lock().apply(&Event::RootReplacement, now)),
             Fate::Spot => {
                 let mut inner = self.cloud.lock();
                 inner.spot.get_or_insert(now + TWO_MINUTES);
@@ -186,17 +208,20 @@ impl Play {
                 advance(span).await;
             }
             // A machine that is going off does not come back, and starts nothing any more.
-            _ if self.off.is_some() => {}
-            Fate::Reboot => {
-                if let Some(process) = self.process.take() {
-                    process.kill().await;
+            _ if self.off.is_some() || self.stops.is_some() || self.asleep.is_some() => {}
+            Fate::Drain(bound) => {
+                if let Some(process) = &self.process {
+                    self.cloud.lock().witness.noticed(Notice::Operator, now);
+                    process.drain(bound);
                 }
-                *self.saved.lock().expect("a panic ends the simulation") = None;
-                let mut inner = self.cloud.lock();
-                inner.witness.stopped("agent killed", now);
-                inner.witness.rebooted(now);
-                (self.booted, self.starts, self.leaves) = (now, Some(now + REBOOT), None);
             }
+            Fate::Ready => {
+                if let Some(process) = &self.process {
+                    self.cloud.lock().witness.taken_back(now);
+                    process.say(Heard::Ready);
+                }
+            }
+            Fate::Reboot => self.reboot().await,
             Fate::Kill(down) => self.kill(down).await,
             Fate::Restart(down) => {
                 if let Some(process) = &mut self.process {

@@ -3,18 +3,36 @@
 use std::time::Duration;
 
 use kiln_agent::lifecycle::{OnFailure, Policy};
-use kiln_stage::lifecycle::{ActionResult, Hook, Transition};
+use kiln_stage::lifecycle::{ActionResult, Hook, Pool, Transition};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 pub(crate) const LAUNCH: &str = "launch";
 pub(crate) const TERMINATE: &str = "terminate";
+/// A hook of somebody else's, on either transition: it ends by its own timeout.
+pub(crate) const OTHERS: &str = "others";
 
 /// What happens to the instance from outside.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Fate {
     /// The group scales in.
     ScaleIn,
+    /// The same, back into its warm pool.
+    Return,
+    /// The group takes it out of the warm pool.
+    Call,
+    /// It is put on standby.
+    Standby,
+    /// It is taken off standby.
+    StandbyLeft,
+    /// It is detached from its group.
+    Detach,
+    /// An instance refresh replaces its root volume.
+    NewRoot,
+    /// `kiln-agent drain`, with its timeout.
+    Drain(Option<Duration>),
+    /// `kiln-agent ready`
+    Ready,
     /// EC2 announces the interruption of the spot instance.
     Spot,
     /// EC2 recommends rebalancing.
@@ -71,6 +89,8 @@ pub(crate) struct Script {
     pub(crate) poll: Duration,
     pub(crate) rebalance_drains: bool,
     pub(crate) hooks: Vec<Hook>,
+    /// The warm pool that it is launched into.
+    pub(crate) pool: Option<Pool>,
     pub(crate) pending: Duration,
     pub(crate) lag: Duration,
     pub(crate) delay: Duration,
@@ -113,14 +133,25 @@ impl Script {
                 });
             }
         }
+        if draw.random_bool(0.2) {
+            let launching = draw.random_bool(0.5);
+            hooks.push(Hook {
+                name: OTHERS.to_owned(),
+                transition: if launching { Transition::Launching } else { Transition::Terminating },
+                heartbeat: seconds(draw, 30, 60),
+                default_result: ActionResult::Continue,
+            });
+        }
+        let pool = draw.random_bool(0.2).then(|| pool(draw));
         let health = health(draw);
         let bootstrap = draw.random_bool(0.95).then(|| (millis(draw, 1000, 60_000), draw.random_bool(0.9)));
-        let end = seconds(draw, 1, 100);
-        let mut fates = vec![(end, Fate::ScaleIn)];
-        // Most of what can happen matters most around the launch, its answer, and the end.
         let ready = bootstrap
             .map_or(Duration::ZERO, |(at, _)| at)
             .max(health.first().map_or(Duration::ZERO, |turn| turn.0));
+        let mut end = seconds(draw, 1, 100);
+        let mut fates = ways(draw, pool.is_some(), ready, &mut end);
+        fates.push((end, Fate::ScaleIn));
+        // Most of what can happen matters most around the launch, its answer, and the end.
         for _ in 0..draw.random_range(0..=3) {
             let (near, within) = match draw.random_range(0..5) {
                 0 | 1 => (end, 40_000),
@@ -128,7 +159,13 @@ impl Script {
                 _ => (ready, 3000),
             };
             let at = near + millis(draw, 0, within);
-            fates.push((at, fate(draw)));
+            let what = fate(draw);
+            if let Fate::Drain(_) = what
+                && draw.random_bool(0.8)
+            {
+                fates.push((at + millis(draw, 100, 40_000), Fate::Ready));
+            }
+            fates.push((at, what));
         }
         fates.sort_by_key(|(at, _)| *at);
         let storms = (0..draw.random_range(0..=2_u32)).map(|_| storm(draw, end)).collect();
@@ -138,6 +175,7 @@ impl Script {
             poll: millis(draw, 1000, 3000),
             rebalance_drains: draw.random_bool(0.5),
             hooks,
+            pool,
             pending: millis(draw, 0, 3000),
             lag: millis(draw, 0, 5000),
             delay: seconds(draw, 0, 40),
@@ -166,8 +204,62 @@ fn health(draw: &mut Xoshiro256PlusPlus) -> Vec<(Duration, bool)> {
     turns
 }
 
+/// Where the group and its operators send it before the end.
+fn ways(
+    draw: &mut Xoshiro256PlusPlus,
+    pooled: bool,
+    ready: Duration,
+    end: &mut Duration,
+) -> Vec<(Duration, Fate)> {
+    let mut at = ready + millis(draw, 0, 30_000);
+    let mut ways = Vec::new();
+    let mut go = |draw: &mut Xoshiro256PlusPlus, fate, longest| {
+        at += millis(draw, 0, longest);
+        ways.push((at, fate));
+    };
+    if pooled {
+        // Several times, since it may not be there yet.
+        for _ in 0..draw.random_range(0..=3) {
+            go(draw, Fate::Call, 40_000);
+        }
+    }
+    match draw.random_range(0..10) {
+        0 | 1 => {
+            for _ in 0..draw.random_range(1..=2) {
+                go(draw, Fate::Return, 40_000);
+                go(draw, Fate::Call, 120_000);
+                go(draw, Fate::Call, 40_000);
+            }
+        }
+        2 => {
+            go(draw, Fate::Standby, 40_000);
+            go(draw, Fate::StandbyLeft, 80_000);
+        }
+        3 => {
+            go(draw, Fate::Detach, 40_000);
+            // Nobody but its owner ends it.
+            go(draw, Fate::Poweroff, 90_000);
+        }
+        4 => go(draw, Fate::NewRoot, 40_000),
+        _ => {}
+    }
+    *end = (*end).max(ways.last().map_or(Duration::ZERO, |(last, _)| *last + millis(draw, 0, 60_000)));
+    if ways.iter().any(|(_, fate)| *fate == Fate::Detach) {
+        ways.push((*end + Duration::from_secs(1), Fate::Poweroff));
+    }
+    ways
+}
+
+fn pool(draw: &mut Xoshiro256PlusPlus) -> Pool {
+    match draw.random_range(0..3) {
+        0 => Pool::Stopped,
+        1 => Pool::Running,
+        _ => Pool::Hibernated,
+    }
+}
+
 fn fate(draw: &mut Xoshiro256PlusPlus) -> Fate {
-    match draw.random_range(0..16) {
+    match draw.random_range(0..20) {
         0 | 1 => Fate::Spot,
         2 => Fate::Rebalance,
         3 => Fate::Poweroff,
@@ -176,7 +268,8 @@ fn fate(draw: &mut Xoshiro256PlusPlus) -> Fate {
         9 | 10 => Fate::Restart(millis(draw, 100, 3000)),
         11 | 12 => Fate::Stop(millis(draw, 100, 10_000)),
         13 => Fate::Freeze(millis(draw, 500, 60_000)),
-        _ => Fate::WallJump(draw.random_range(-600..=600)),
+        14 | 15 => Fate::WallJump(draw.random_range(-600..=600)),
+        _ => Fate::Drain(draw.random_bool(0.5).then(|| millis(draw, 1000, 60_000))),
     }
 }
 

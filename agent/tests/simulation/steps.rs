@@ -9,7 +9,7 @@ use std::time::Duration;
 use kiln_agent::clock::{Clock, Moment};
 use kiln_agent::drain::Evidence;
 use kiln_agent::hook::{Standing, standing};
-use kiln_agent::lifecycle::{Ended, Hook, Phase, Settled, Verdict};
+use kiln_agent::lifecycle::{Ended, Hook, Phase, Place, Settled, Verdict};
 use kiln_agent::targets::must_be_told;
 use rand::RngExt;
 use tokio::sync::watch;
@@ -78,7 +78,13 @@ impl Steps {
         limit: &mut Option<Duration>,
     ) -> Result<Option<Settled>, Trouble> {
         let member = self.cloud.call("DescribeAutoScalingInstances", |aws| Ok(aws.member())).await?;
-        match self.standing(hook, member.ok_or(Trouble::Absent)?) {
+        let state = member.ok_or(Trouble::Absent)?;
+        let pooled =
+            self.cloud.lock().witness.life.as_ref().is_some_and(|life| life.launch_for() == Place::Pool);
+        if hook == Hook::Launch && pooled && state.starts_with("Pending") {
+            return Ok(Some(Settled::NothingOwed));
+        }
+        match self.standing(hook, state) {
             Standing::Before => return Ok(None),
             // The caller knows whether a call of ours may have brought it there.
             Standing::Past => return Ok(Some(Settled::NothingOwed)),

@@ -1,7 +1,9 @@
 //! Who watches over the invariants of a life.
 
 mod words;
+mod befalls;
 mod calls;
+mod returns;
 mod excuses;
 
 use std::collections::BTreeMap;
@@ -39,8 +41,17 @@ pub(crate) struct Witness {
     state: State,
     waits_since: Duration,
     flipped: Option<Duration>,
-    /// Somebody said "go".
+    /// Somebody said "go", for good; an operator did; the group wants it back in its pool.
     told: bool,
+    operator: bool,
+    pool: bool,
+    /// On the way back to the pool, up to where its hook has answered.
+    returning: bool,
+    /// On its way back from standby, where hooks do not apply.
+    from_standby: bool,
+    /// An operator has taken the drain back, and the machine has woken, since the last drain began.
+    ready: bool,
+    woke: bool,
     leaving: bool,
     deadline: Option<Moment>,
     /// Since when.
@@ -54,6 +65,11 @@ pub(crate) struct Witness {
     /// The launch hook is asked for by a process that found it open.
     resumed: bool,
     answered: [bool; 2],
+    /// The hook's wait was reached at least once.
+    waited: [bool; 2],
+    /// The run state that would bring targets back was lost with a boot.
+    lost: bool,
+    missed: Option<Duration>,
 }
 
 impl Witness {
@@ -71,6 +87,12 @@ impl Witness {
             waits_since: Duration::ZERO,
             flipped: None,
             told: false,
+            operator: false,
+            pool: false,
+            returning: false,
+            from_standby: false,
+            ready: false,
+            woke: false,
             leaving: false,
             deadline: None,
             known: Moment::default(),
@@ -82,6 +104,9 @@ impl Witness {
             launch_asked: None,
             resumed: false,
             answered: [false; 2],
+            waited: [false; 2],
+            lost: false,
+            missed: None,
         };
         witness.tell(Duration::ZERO, &format!("{script:?}"));
         witness
@@ -102,38 +127,6 @@ impl Witness {
         if self.verdict.broken.len() < 3 {
             self.verdict.broken.push(format!("{invariant:?}: {how} at {:.3} s", at.as_secs_f64()));
         }
-    }
-
-    // What happens to the instance.
-
-    pub(crate) fn moved(&mut self, from: State, to: State, at: Duration) {
-        self.tell(at, &format!("group: {} → {}", from.name(), to.name()));
-        (self.state, self.waits_since) = (to, at);
-        if to.target() == Some("Terminated") && self.flipped.is_none() {
-            (self.flipped, self.told) = (Some(at), true);
-        }
-    }
-
-    pub(crate) fn noticed(&mut self, notice: Notice, at: Duration) {
-        self.tell(at, &format!("notice: {}", notice.name()));
-        self.told |= notice != Notice::Rebalance || self.rebalance_drains;
-        if notice == Notice::Shutdown {
-            self.sigterm.get_or_insert(at);
-        }
-    }
-
-    pub(crate) fn machine_goes_off(&mut self, at: Duration) {
-        self.tell(at, "the machine goes off");
-        self.going_off = true;
-    }
-
-    pub(crate) fn trouble(&mut self, from: Duration, to: Duration) {
-        self.troubles.push((from, to));
-    }
-
-    pub(crate) fn rebooted(&mut self, at: Duration) {
-        self.see("machine rebooted", at, "");
-        self.rebooted = true;
     }
 
     // The process and what it records.
@@ -173,11 +166,14 @@ impl Witness {
             let (phase, ready) = (life.phase().name(), life.ready());
             self.tell(at, &format!("agent: {phase}, ready {ready}, failure {:?}", life.failure()));
         }
+        if self.leaving && !life.phase().is_leaving() {
+            self.came_back(at);
+        }
         self.leaving |= life.phase().is_leaving();
         if self.leaving && (life.ready() || !life.phase().is_leaving()) {
             self.broke(Invariant::NotReadyWhileLeaving, at, life.phase().name());
         }
-        if self.leaving && !self.told {
+        if self.leaving && !(self.told || self.operator || self.pool) {
             self.broke(Invariant::NoticeFirst, at, "it leaves, and nobody has said so");
         }
         match (self.deadline, life.deadline()) {
@@ -231,7 +227,8 @@ impl Witness {
             self.launch_asked.get_or_insert(at);
             let failed = life.failure().is_some();
             // A check may fail between the asking and a restart that asks again.
-            let ready = life.ready() || std::mem::take(&mut self.resumed) && life.phase() == Phase::Serving;
+            let arrived = matches!(life.phase(), Phase::Serving | Phase::Warmed);
+            let ready = arrived && (life.healthy() || std::mem::take(&mut self.resumed));
             let fits = match verdict {
                 Verdict::Continue => ready && !failed,
                 Verdict::Abandon => failed && !life.ready(),
@@ -246,7 +243,7 @@ impl Witness {
             }
         }
         if let Effect::CompleteHook(Hook::Terminate, _) = effect
-            && is_early(self.state)
+            && self.is_early(Hook::Terminate, self.state)
         {
             let state = self.state.name();
             self.broke(Invariant::NotBeforeWait, at, &format!("asked for in {state}"));
@@ -258,11 +255,6 @@ impl Witness {
             self.broke(Invariant::RecordedFirst, at, &format!("{effect:?}"));
         }
     }
-}
-
-/// The terminate hook's wait lies ahead.
-fn is_early(state: State) -> bool {
-    !matches!(state, State::TerminatingWait | State::TerminatingProceed | State::Terminated)
 }
 
 fn index(hook: Hook) -> usize {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kiln_agent::lifecycle::{Hook, Verdict};
-use kiln_stage::lifecycle::{ActionResult, Effect, Event, Order};
+use kiln_stage::lifecycle::{ActionResult, Effect, Event, State};
+use kiln_stage::targets::Health;
 use rand::RngExt;
 
 use super::{Error, ID, Inner, STALE};
@@ -46,9 +47,7 @@ impl Inner {
                         group.deregister(&(ID.to_owned(), group.port), now);
                     }
                 }
-                Effect::Machine(Order::PowerOff) => self.power_off = true,
-                // Warm pools and new roots are the stage's own to play.
-                Effect::Machine(_) => {}
+                Effect::Machine(order) => self.orders.push_back(order),
             }
         }
         true
@@ -72,7 +71,7 @@ impl Inner {
 
     /// `DescribeAutoScalingInstances`: the state, as of a moment ago now and then.
     pub(crate) fn member(&mut self) -> Option<&'static str> {
-        if self.ticked < self.script.listed {
+        if self.ticked < self.script.listed || self.lifecycle.state() == State::Detached {
             return None;
         }
         let fresh = self.ticked >= self.lifecycle.since() + STALE;
@@ -123,9 +122,17 @@ impl Inner {
     /// `RegisterTargets`, of what the agent has deregistered.
     pub(crate) fn register(&mut self, group: usize) {
         let now = self.ticked;
+        if !self.left.remove(&group) {
+            return;
+        }
         self.witness.registering(now);
         let port = self.groups[group].port;
         self.groups[group].register((ID.to_owned(), port), now);
+    }
+
+    /// Whether a target group lacks us, or is about to.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.groups.iter().any(|group| group.targets().all(|(_, health)| health == Health::Draining))
     }
 
     /// Whether nothing moves any more in bootstrap or checks: no turn of theirs lies ahead.
@@ -139,6 +146,7 @@ impl Inner {
     pub(crate) fn deregister(&mut self, group: usize, ports: &[u16]) {
         let now = self.ticked;
         self.witness.deregistering(now);
+        self.left.insert(group);
         for port in ports {
             self.groups[group].deregister(&(ID.to_owned(), *port), now);
         }

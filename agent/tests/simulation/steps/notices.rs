@@ -32,14 +32,16 @@ impl Steps {
     }
 
     async fn read(&self, spot_due: &mut Instant, heed: bool, events: &mpsc::Sender<Event>) -> Result<(), ()> {
-        let target = self.cloud.metadata(|aws| aws.lifecycle.state().target().map(str::to_owned)).await?;
+        let target = self.cloud.metadata(|aws| aws.lifecycle.target().map(str::to_owned)).await?;
         if let Some(state) = target {
             let before = self.target.lock().expect("a panic ends the simulation").replace(state.clone());
             match Place::parse(&state) {
                 Some(place) if before.as_ref() != Some(&state) => {
                     let _ = events.send(Event::Target(place)).await;
                 }
-                None if state == "Terminated" => self.send(events, Notice::Group, None).await,
+                None if matches!(state.as_str(), "Terminated" | "Warmed:Terminated") => {
+                    self.send(events, Notice::Group, None).await;
+                }
                 _ => {}
             }
         }

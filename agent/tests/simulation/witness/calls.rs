@@ -5,7 +5,7 @@ use std::time::Duration;
 use kiln_agent::lifecycle::{Hook, Phase, Verdict};
 use kiln_stage::lifecycle::State;
 
-use super::{Invariant, Witness, index, is_early};
+use super::{HEED, Invariant, Witness, index};
 
 impl Witness {
     pub(crate) fn completing(&mut self, hook: Hook, verdict: Verdict, state: State, at: Duration) {
@@ -13,7 +13,7 @@ impl Witness {
             at,
             &format!("agent calls: complete {} with {} in {}", hook.name(), verdict.name(), state.name()),
         );
-        if hook == Hook::Terminate && (is_early(state) || verdict != Verdict::Continue) {
+        if self.is_early(hook, state) || (hook == Hook::Terminate && verdict != Verdict::Continue) {
             self.broke(Invariant::NotBeforeWait, at, &format!("{} in {}", verdict.name(), state.name()));
         }
         if self.answered[index(hook)] {
@@ -47,17 +47,35 @@ impl Witness {
 
     pub(crate) fn deregistering(&mut self, at: Duration) {
         self.tell(at, "agent calls: DeregisterTargets");
-        if !self.told {
+        if !(self.told || self.operator || self.pool) {
             self.broke(Invariant::NoticeFirst, at, "targets deregistered, and nobody has said go");
         }
     }
 
     pub(crate) fn registering(&mut self, at: Duration) {
         self.tell(at, "agent calls: RegisterTargets");
+        self.see("registered again", at, "");
         // A group that has just changed its mind is heard a poll later; before the launch it has registered nothing.
-        let early = matches!(self.state, State::Pending | State::PendingWait);
+        let late = self.calm(at) > HEED && at > self.waits_since + HEED;
+        let early = match self.state {
+            State::Pending | State::PendingWait => !self.from_standby,
+            State::Standby | State::Detached | State::Warmed(_) => late,
+            _ => false,
+        };
         if early || self.life.as_ref().is_none_or(|life| life.phase() != Phase::Serving) {
             self.broke(Invariant::RejoinWanted, at, self.state.name());
         }
+    }
+
+    /// The hook's wait lies ahead; a stale read of an earlier one is excused.
+    pub(super) fn is_early(&self, hook: Hook, state: State) -> bool {
+        let ahead = match (hook, state) {
+            (Hook::Launch, state) => matches!(state, State::Pending | State::WarmedPending(_)),
+            (_, State::WarmedPendingWait(_) | State::WarmedPendingProceed(_)) => !self.returning,
+            (_, State::TerminatingWait | State::TerminatingProceed | State::WarmedTerminatingWait) => false,
+            (_, State::WarmedTerminatingProceed) => false,
+            (_, state) => !state.gone(),
+        };
+        ahead && !self.waited[index(hook)]
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kiln_agent::lifecycle::{Lifecycle, OnFailure, Phase};
 
 use super::{Invariant, Reason, Witness};
-use crate::script::{LAUNCH, TERMINATE};
+use crate::script::{LAUNCH, OTHERS, TERMINATE};
 
 /// The longest that the agent may pause after trouble has passed, with the call that follows.
 const RECOVERY: Duration = Duration::from_secs(35);
@@ -15,6 +15,9 @@ const LAUNCH_CALLS: Duration = Duration::from_secs(5);
 impl Witness {
     /// A hook of the group got its default: there has to be a reason.
     pub(crate) fn timed_out(&mut self, hook: &str, at: Duration) {
+        if hook == OTHERS {
+            return self.see("somebody else's hook timed out", at, "");
+        }
         let what = match self.reason(hook, at) {
             Some(Reason::NoticeWon) => "unanswered: notice won",
             Some(Reason::PolicyWaits) => "unanswered: policy waits",

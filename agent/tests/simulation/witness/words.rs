@@ -29,6 +29,10 @@ pub(crate) enum Invariant {
     HookAnswered,
     /// What was deregistered comes back only to an instance that serves and that its group wants in service.
     RejoinWanted,
+    /// An instance that was taken back, or whose agent was stopped and started, serves with its targets registered.
+    ComesBack,
+    /// In good weather it is not ready on standby, out of its group or in the pool.
+    ReadyWhereWanted,
     /// Every life ends.
     LifeEnds,
 }
