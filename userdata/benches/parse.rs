@@ -31,7 +31,7 @@ fn main() {
 
 fn documents() -> Vec<(&'static str, Vec<u8>)> {
     let script = filled("#!/bin/sh\n", |n| format!("echo step {n} of a script\n"));
-    let kiln = filled("#kiln\n[env]\nA = \"a\"\n", |n| {
+    let kiln = filled("#kiln\n[env]\nA = \"a\"\n[agent]\ndrain.max = \"90s\"\n", |n| {
         format!(
             "[[run]]\nname = \"step-{n}\"\ncommand = [\"/usr/bin/step\", \"{n}\"]\ntimeout = \"2m\"\n\
              [[file]]\npath = \"/etc/shop/{n}\"\ncontent = '{{\"n\": {n}}}'\n"

@@ -140,7 +140,12 @@ impl Desk {
 
     /// Changes the report: the bootstrap has advanced.
     pub(super) fn change(&self, change: impl FnOnce(&mut Report)) {
-        if let Err(error) = self.end(change) {
+        change(&mut self.report());
+        self.advance();
+    }
+
+    fn advance(&self) {
+        if let Err(error) = self.leave() {
             // The work goes on; the last word is what counts, and its failure is the bootstrap's.
             tracing::warn!(path = %self.path.display(), reason = %error, "report not written");
         }
@@ -148,8 +153,12 @@ impl Desk {
 
     /// [`Desk::change`] for the last time; gives the report back.
     pub(super) fn end(&self, change: impl FnOnce(&mut Report)) -> std::io::Result<Report> {
+        change(&mut self.report());
+        self.leave()
+    }
+
+    fn leave(&self) -> std::io::Result<Report> {
         let mut report = self.report();
-        change(&mut report);
         report.progress += 1;
         report.advanced = self.clock.now();
         report.elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -161,7 +170,7 @@ impl Desk {
     pub(super) fn printed(&self) {
         let last = self.report().advanced;
         if self.clock.now().since(last) >= PRINTED {
-            self.change(|_| {});
+            self.advance();
         }
     }
 
