@@ -52,11 +52,11 @@ class Group:
         return int(usage[1]) / 1e6
 
 
-def remove_all(prefix):
-    """Removes the groups of a bench whose processes have ended or are about to."""
+def remove_all(prefix, tries=100):
+    """Removes the groups of a bench whose processes have ended or, with more than one try, are about to."""
     for root in hierarchies().values():
         for folder in root.glob(f"{prefix}-*"):
-            for _ in range(100):
+            for _ in range(tries):
                 try:
                     folder.rmdir()
                     break
