@@ -5,8 +5,13 @@ use crate::aws::Error;
 use crate::config::Selector;
 use crate::group::HookInfo;
 use crate::lifecycle::{Event, Hook, Phase};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+/// How soon the end of a drain is seen between two heartbeats: the process waits at its end for what is under way, and
+/// the power-off waits for the process.
+const LOOK: Duration = Duration::from_millis(500);
 
 impl Hooks {
     /// Records heartbeats while the drain lasts. Its deadline bounds them, and so does its progress: a drain in which
@@ -34,14 +39,10 @@ impl Hooks {
         let until = Instant::now() + info.global_timeout;
         let mut withheld = false;
         while Instant::now() < until {
-            tokio::time::sleep(jittered(info.heartbeat_timeout / 3)).await;
-            let (phase, advanced) = {
-                let status = self.board.lock();
-                (status.phase, status.advanced)
-            };
-            if phase != Phase::Draining {
+            if !self.drains_for(jittered(info.heartbeat_timeout / 3)).await {
                 return;
             }
+            let advanced = self.board.lock().advanced;
             if advanced.is_some_and(|at| at.elapsed() >= info.heartbeat_timeout) {
                 if !std::mem::replace(&mut withheld, true) {
                     tracing::warn!(hook = "terminate", "heartbeat withheld, the drain does not advance");
@@ -58,6 +59,21 @@ impl Hooks {
                 // Throttled or refused, the next one may be taken: two thirds of the timeout are left.
                 Err(error) => self.report(Hook::Terminate, &error),
             }
+        }
+    }
+
+    /// Lets `pause` pass while the drain lasts; `false` as soon as it has ended.
+    async fn drains_for(&self, pause: Duration) -> bool {
+        let end = Instant::now() + pause;
+        loop {
+            if self.board.lock().phase != Phase::Draining {
+                return false;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            tokio::time::sleep(left.min(LOOK)).await;
         }
     }
 

@@ -110,6 +110,21 @@ async fn heartbeats_end_at_the_global_timeout() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_to_come_holds_up_no_exit() {
+    let asg = Asg::start(&["Terminating:Wait"], &["only"], &[]).await;
+    asg.drains();
+    let hour = info(3_600_000);
+    let ended = async {
+        tokio::task::yield_now().await;
+        asg.hooks.board.lock().phase = Phase::Drained;
+    };
+    let beats = async { tokio::join!(asg.hooks.beat_for(&hour), ended) };
+    tokio::time::timeout(Duration::from_secs(2), beats)
+        .await
+        .expect("it ends with the drain, not at the next beat");
+}
+
+#[tokio::test]
 async fn both_actions_of_a_warm_pool_are_answered() {
     let pool = Asg::start(&["Warmed:Pending", "Warmed:Pending:Wait"], &["only"], &[(200, "")]).await;
     pool.bound_for("Warmed:Running");

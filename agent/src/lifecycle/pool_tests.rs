@@ -85,6 +85,19 @@ fn scale_in_with_reuse_drains_answers_the_hook_and_is_warm_again() {
 }
 
 #[test]
+fn called_before_it_is_warm_again_the_launch_hook_is_answered() {
+    let mut life = in_service();
+    life.handle(target(Place::Pool), at(100));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(110));
+    life.handle(Event::TerminateWaitSeen, at(120));
+    life.handle(settled(Hook::Terminate, Settled::Completed), at(121));
+    assert_eq!(life.phase(), Phase::Warming);
+    assert_eq!(life.handle(target(Place::Service), at(122)), [Effect::WatchLaunch]);
+    assert_eq!(life.handle(Event::Healthy, at(123)), [continue_launch()]);
+    assert!(life.ready());
+}
+
+#[test]
 fn terminated_on_the_way_to_the_pool_is_terminated() {
     let mut life = in_service();
     life.handle(target(Place::Pool), at(100));
