@@ -5,7 +5,7 @@ DEMO ?= target/demo
 # Where `make install` puts the programs.
 PREFIX ?= /usr/local
 
-.PHONY: demo test bench fuzz lint build install agent host clean
+.PHONY: demo test bench scale-ins fuzz lint build install agent host clean
 
 # Build, init, bake and rehearse the starter app: a repository becomes a drained instance.
 demo:
@@ -24,6 +24,13 @@ bench: host build
 # Bytes that nobody thought of, for the parsers of user data: ten minutes a target, or FUZZ_SECONDS.
 fuzz:
 	fuzz/run
+
+# So many scale-ins one after the other under load, each followed by a launch: count, failures, drain times. About ten
+# seconds each.
+COUNT ?= 20
+scale-ins: host agent
+	. target/host/env && cargo build -p kiln && \
+		KILN_SCALE_INS=$(COUNT) cargo test -p kiln-tests --test scale_ins -- --ignored --nocapture
 
 # Format, clippy (warnings are errors) and the documentation build.
 lint:

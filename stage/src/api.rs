@@ -79,6 +79,63 @@ impl Api {
         }
         notes
     }
+
+    /// Does what is asked, unless a fault forbids it, and writes it down.
+    fn perform(
+        &self,
+        peer: Ipv4Addr,
+        service: Option<(String, String)>,
+        Call { action, parameters }: &Call,
+        fault: Option<Fault>,
+        notes: BTreeMap<String, Value>,
+        cbor: bool,
+    ) -> Outcome {
+        let caller = {
+            let inner = self.cloud.lock();
+            inner.at(peer).map(|(id, member)| (id.clone(), member.lifecycle.state().name()))
+        };
+        let at = self.cloud.at();
+        if let Some(line) = headline(action, parameters) {
+            self.cloud.tell(Who::Agent, line);
+        }
+        let mut log = self.cloud.record.writer();
+        let outcome = match &service {
+            _ if fault == Some(Fault::Throttled) => Err(Refusal::throttled(cbor)),
+            _ if matches!(fault, Some(Fault::ServerError | Fault::Unanswered | Fault::Closed)) => {
+                Err(Refusal::server_error())
+            }
+            None => Err(Refusal {
+                status: StatusCode::FORBIDDEN,
+                code: if cbor { "MissingAuthenticationTokenException" } else { "MissingAuthenticationToken" },
+                message: "Request is missing Authentication Token".to_owned(),
+            }),
+            Some((key, _)) if key != ACCESS_KEY => Err(Refusal {
+                status: StatusCode::FORBIDDEN,
+                code: "InvalidClientTokenId",
+                message: "The security token included in the request is invalid.".to_owned(),
+            }),
+            Some((_, service)) => match service.as_str() {
+                "autoscaling" => autoscaling::answer(&self.cloud, action, parameters),
+                "elasticloadbalancing" => elb::answer(&self.cloud, action, parameters),
+                "monitoring" => cloudwatch::answer(action, parameters),
+                other => Err(Refusal::new("UnknownService", format!("the stage does not play {other}"))),
+            },
+        };
+        let service = service.map_or_else(|| "unsigned".to_owned(), |(_, service)| service);
+        let (status, error) = match (&outcome, fault) {
+            // Zero: nobody was told.
+            (_, Some(Fault::Unanswered | Fault::Closed)) => (0, String::new()),
+            (Ok(_), _) => (200, String::new()),
+            (Err(refusal), _) => (refusal.status.as_u16(), format!("{}: {}", refusal.code, refusal.message)),
+        };
+        if !error.is_empty() {
+            self.cloud.tell(Who::Stage, format!("refused {action}: {error}"));
+        }
+        let (instance, state) = caller.map(|(id, state)| (id, state.to_owned())).unzip();
+        let (action, parameters) = (action.clone(), parameters.clone());
+        log.push(Logged { at, service, action, instance, state, parameters, status, error, notes });
+        outcome
+    }
 }
 
 impl Endpoint for Api {
@@ -97,58 +154,8 @@ impl Endpoint for Api {
         }
         let mut notes = self.notes(&action, peer).await;
         notes.extend(fault.map(|fault| ("fault".to_owned(), Value::from(fault.name()))));
-        let caller = {
-            let inner = self.cloud.lock();
-            inner.at(peer).map(|(id, member)| (id.clone(), member.lifecycle.state().name()))
-        };
-        let at = self.cloud.at();
-        if let Some(line) = headline(&action, &parameters) {
-            self.cloud.tell(Who::Agent, line);
-        }
-        let outcome = match &service {
-            _ if fault == Some(Fault::Throttled) => Err(Refusal::throttled(cbor)),
-            _ if matches!(fault, Some(Fault::ServerError | Fault::Unanswered | Fault::Closed)) => {
-                Err(Refusal::server_error())
-            }
-            None => Err(Refusal {
-                status: StatusCode::FORBIDDEN,
-                code: if cbor { "MissingAuthenticationTokenException" } else { "MissingAuthenticationToken" },
-                message: "Request is missing Authentication Token".to_owned(),
-            }),
-            Some((key, _)) if key != ACCESS_KEY => Err(Refusal {
-                status: StatusCode::FORBIDDEN,
-                code: "InvalidClientTokenId",
-                message: "The security token included in the request is invalid.".to_owned(),
-            }),
-            Some((_, service)) => match service.as_str() {
-                "autoscaling" => autoscaling::answer(&self.cloud, &action, &parameters),
-                "elasticloadbalancing" => elb::answer(&self.cloud, &action, &parameters),
-                "monitoring" => cloudwatch::answer(&action, &parameters),
-                other => Err(Refusal::new("UnknownService", format!("the stage does not play {other}"))),
-            },
-        };
-        let service = service.map_or_else(|| "unsigned".to_owned(), |(_, service)| service);
-        let (status, error) = match (&outcome, fault) {
-            // Zero: nobody was told.
-            (_, Some(Fault::Unanswered | Fault::Closed)) => (0, String::new()),
-            (Ok(_), _) => (200, String::new()),
-            (Err(refusal), _) => (refusal.status.as_u16(), format!("{}: {}", refusal.code, refusal.message)),
-        };
-        if !error.is_empty() {
-            self.cloud.tell(Who::Stage, format!("refused {action}: {error}"));
-        }
-        let (instance, state) = caller.map(|(id, state)| (id, state.to_owned())).unzip();
-        self.cloud.record.add(Logged {
-            at,
-            service,
-            instance,
-            state,
-            parameters,
-            status,
-            error,
-            notes,
-            action: action.clone(),
-        });
+        let outcome =
+            self.perform(peer, service, &Call { action: action.clone(), parameters }, fault, notes, cbor);
         match fault {
             Some(Fault::Closed | Fault::ReplyLost) => None,
             Some(Fault::Unanswered) => pending().await,

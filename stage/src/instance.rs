@@ -22,7 +22,8 @@ use crate::tether;
 use warden::Warden;
 
 /// `$0` stage's pid, `$1` cable, `$2` MAC, `$3` bridge, `$4` cgroup; the rest is the container's command.
-/// Runs in the instance's new network namespace, still in the stage's pid namespace.
+/// Runs in the instance's new network namespace, still in the stage's pid namespace. Its clocks that count from boot
+/// begin anew, as those of a machine do.
 const CABLE: &str = r#"
 for hierarchy in /sys/fs/cgroup/unified /sys/fs/cgroup/systemd /sys/fs/cgroup; do
   if test -e "$hierarchy/cgroup.procs"; then
@@ -34,7 +35,9 @@ ip link set lo up
 ip link add ens5 address "$2" type veth peer name "$1" netns "$0"
 nsenter -t "$0" -n ip link set "$1" master "$3" up
 shift 4
-exec unshare --pid --mount --mount-proc --fork --kill-child=KILL sh -ec "$@"
+read -r up rest </proc/uptime
+exec unshare --time --boottime "-${up%.*}" --monotonic "-${up%.*}" \
+  --pid --mount --mount-proc --fork --kill-child=KILL sh -ec "$@"
 "#;
 
 /// What nspawn keeps in /run/systemd must not stay behind on the machine.

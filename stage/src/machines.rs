@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub(crate) struct Machines {
     scratch: PathBuf,
     power_off: Duration,
     all: Mutex<BTreeMap<String, Machine>>,
+    launched: AtomicUsize,
     pub(crate) snapshots: Mutex<Vec<Snapshot>>,
 }
 
@@ -64,7 +66,7 @@ impl Machines {
         power_off: Duration,
     ) -> Self {
         let (all, snapshots) = (Mutex::default(), Mutex::default());
-        Self { cloud, root, props, scratch, power_off, all, snapshots }
+        Self { cloud, root, props, scratch, power_off, all, launched: AtomicUsize::new(0), snapshots }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Machine>> {
@@ -74,7 +76,7 @@ impl Machines {
     /// A new instance, booting; returns its id.
     pub(crate) async fn launch(&self, how: Launch, props: &[Prop]) -> Result<String> {
         let id = format!("i-{:017x}", rand::random::<u64>() >> 4);
-        let address = address_of(self.lock().len());
+        let address = address_of(self.launched.fetch_add(1, Ordering::Relaxed));
         // A folder for each: the name of a unix socket in it must stay short.
         let folder = self.scratch.join(&id[..8]);
         std::fs::create_dir(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
@@ -115,6 +117,17 @@ impl Machines {
 
     pub(crate) fn ids(&self) -> Vec<String> {
         self.lock().keys().cloned().collect()
+    }
+
+    /// Lets go of an instance: it is killed if it runs, and its root and its journal are gone.
+    pub(crate) fn forget(&self, id: &str) {
+        let machine = self.lock().remove(id);
+        if let Some(machine) = machine {
+            let folder = machine.folder.clone();
+            drop(machine);
+            // What is left there is in the way of nothing.
+            let _ = std::fs::remove_dir_all(folder);
+        }
     }
 
     /// The instance, while it runs.

@@ -1,7 +1,7 @@
 //! The request log: everything that the instance asked of IMDS and the AWS APIs, with the state it was in.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,7 +50,13 @@ pub struct Record {
 impl Record {
     /// Adds a request.
     pub fn add(&self, request: Request) {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        self.writer().push(request);
+    }
+
+    /// The log, to write to: who reads it waits for an answer that is being worked out, and so never sees the effect of
+    /// a request without the request.
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Vec<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A copy of all so far.

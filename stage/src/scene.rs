@@ -128,6 +128,11 @@ impl Scene {
         self.load.as_ref().map_or(0, |load| load.by_instance_since(at))
     }
 
+    /// Requests that failed so far.
+    pub fn failed(&self) -> u64 {
+        self.load.as_ref().map_or(0, Load::failed)
+    }
+
     /// Starts a stream and returns when its first bytes came, so that it is in flight.
     ///
     /// # Errors
@@ -226,6 +231,11 @@ impl Scene {
         self.cloud.tell(Who::Stage, format!("{id}: shut down without a notice"));
         self.machines.power_off(id).await;
         let _ = self.cloud.apply(id, &Happening::PoweredOff);
+    }
+
+    /// Lets go of an instance that is gone, with all that was kept of it: for plays of hundreds.
+    pub fn forget(&self, id: &str) {
+        self.machines.forget(id);
     }
 
     /// Pulls an instance's plug; its place in the group is not told.

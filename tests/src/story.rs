@@ -19,11 +19,13 @@ use std::time::Duration;
 
 /// Says which story this process plays.
 const PLAYED: &str = "KILN_STORY_PLAYED";
+/// Set by a person who wants to see calls and journals of a good story, too.
+const TOLD: &str = "KILN_STORY_TOLD";
 /// Where the image's root is.
 const ROOT: &str = "KILN_STORY_ROOT";
 /// From a launch to a healthy target; a boot takes seconds, and minutes on a machine that does much besides.
 pub const BOOT: Duration = Duration::from_mins(2);
-/// Longer than any story: ends one that hangs.
+/// Longer than any story.
 const LONGEST: Duration = Duration::from_mins(6);
 /// The lines of a journal that a failed story shows.
 const TAIL: usize = 80;
@@ -49,6 +51,8 @@ pub struct Plan {
     pub props: Vec<Prop>,
     /// What the users want.
     pub users: Users,
+    /// Ends a story that hangs.
+    pub bound: Duration,
 }
 
 impl Default for Plan {
@@ -58,6 +62,7 @@ impl Default for Plan {
             set: Set::new(timing()),
             props: vec![agent("quiet", "[drain]\nquiet = \"1s\"\n")],
             users: Users { paths, rate: 40.0, stream: None },
+            bound: LONGEST,
         }
     }
 }
@@ -98,11 +103,15 @@ impl Plan {
         runtime.block_on(async { scene.users(self.users) });
         let played = catch_unwind(AssertUnwindSafe(|| {
             runtime.block_on(async {
-                tokio::time::timeout(LONGEST, story(&mut scene)).await.expect("the story comes to its end");
+                tokio::time::timeout(self.bound, story(&mut scene))
+                    .await
+                    .expect("the story comes to its end");
             });
         }));
-        if let Err(panic) = played {
+        if played.is_err() || std::env::var_os(TOLD).is_some() {
             runtime.block_on(why(&scene));
+        }
+        if let Err(panic) = played {
             resume_unwind(panic);
         }
         runtime.block_on(scene.strike());
@@ -136,11 +145,12 @@ async fn why(scene: &Scene) {
 fn elsewhere(name: &str) {
     let scratch = tempfile::Builder::new().prefix("kiln-").tempdir().expect("make a scratch folder");
     let mut command = played(name, scratch.path());
-    let output = command.output().expect("the story starts");
+    // As it happens, for who wants to see it.
+    let live = std::env::args().any(|argument| argument == "--nocapture");
+    command.stdout(Stdio::piped()).stderr(if live { Stdio::inherit() } else { Stdio::piped() });
+    let story = command.spawn().expect("the story starts");
+    let output = story.wait_with_output().expect("the story ends");
     let (said, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if std::env::args().any(|argument| argument == "--nocapture") {
-        let _ = std::io::stderr().write_all(&output.stderr);
-    }
     assert!(output.status.success(), "{name}\n{said}\n{told}");
 }
 

@@ -1,7 +1,9 @@
 //! What a story's record of calls and its users must say.
 
 use kiln_stage::{Request, Scene};
+use serde_json::Value;
 use std::io::Write;
+use std::time::Duration;
 
 /// Every AWS call that an instance's role allows.
 const ALLOWED: [&str; 10] = [
@@ -75,6 +77,16 @@ pub fn deregistered(scene: &Scene, id: &str) -> Vec<(f64, String, u16)> {
         }
     }
     all
+}
+
+/// How long an instance's drain took, by its own journal: from the notice to the phase `drained`.
+pub async fn drain_took(scene: &Scene, id: &str) -> Duration {
+    let journal = scene.journal(id).await;
+    let text = String::from_utf8_lossy(&journal);
+    let mut entries = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let drained = entries.find(|entry| entry["KILN_PHASE"] == "drained" && entry["KILN_FROM"] == "draining");
+    let millis = drained.as_ref().and_then(|entry| entry["KILN_ELAPSED_MS"].as_str()?.parse().ok());
+    Duration::from_millis(millis.unwrap_or_else(|| panic!("no end of a drain in the journal: {drained:?}")))
 }
 
 /// The users leave: fails unless instances served them and no request failed.
