@@ -2,9 +2,13 @@
 
 use crate::programs::{kiln_command, run, target};
 use serde_json::Value;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
+use std::sync::{Mutex, Once};
+
+/// The locks that say which roots this process uses.
+static USED: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 /// A starter app and its baked image.
 #[derive(Debug)]
@@ -23,13 +27,19 @@ impl Baked {
         let roots = target().join("stories/roots");
         std::fs::create_dir_all(&roots).expect("make the folder of roots");
         let root = roots.join(self.image.file_name().expect("an image is named by its digest"));
-        let lock = std::fs::File::create(roots.join("lock")).expect("make the lock");
+        let lock = File::create(roots.join("lock")).expect("make the lock");
         lock.lock().expect("wait for other stories");
+        let used = File::create(root.with_extension("used")).expect("make the root's own lock");
+        used.lock_shared().expect("say that the root is in use");
+        // For as long as this process lives.
+        USED.lock().expect("no story panics here").push(used);
         if !root.exists() {
-            // One image at a time: a root is as large as its tar.
+            // A root is as large as its tar: those that no story uses go.
             for old in std::fs::read_dir(&roots).expect("list the roots").flatten().map(|entry| entry.path())
             {
-                if old.is_dir() {
+                let free =
+                    || File::create(old.with_extension("used")).is_ok_and(|used| used.try_lock().is_ok());
+                if old.is_dir() && (old == root.with_extension("new") || free()) {
                     std::fs::remove_dir_all(&old).expect("remove an old root");
                 }
             }
