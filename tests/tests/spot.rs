@@ -2,13 +2,13 @@
 
 use kiln_stage::Launch;
 use kiln_stage::lifecycle::State;
-use kiln_tests::story::{Plan, serving, stream};
+use kiln_tests::story::{BOOT, Plan, agent, served, serving, stream};
 use kiln_tests::told::{deregistered, no_request_failed, nothing_but_metrics, of};
 use std::time::Duration;
 
 /// EC2 announces two minutes ahead; here less, with room for the stream and the deregistration delay.
 const AHEAD: Duration = Duration::from_secs(14);
-const REBALANCE: &str = "GET /latest/meta-data/events/recommendations/rebalance";
+const ACTION: &str = "GET /latest/meta-data/spot/instance-action";
 
 #[test]
 fn an_interruption_drains_before_its_time() {
@@ -40,18 +40,33 @@ fn an_interruption_drains_before_its_time() {
 #[test]
 fn a_rebalance_recommendation_is_reported_and_nothing_else() {
     Plan::default().play(async |scene| {
-        let id = serving(scene, Launch { spot: true, ..Launch::default() }, &[]).await;
-        let healthy = scene.at();
+        let id =
+            scene.launch(Launch { spot: true, ..Launch::default() }, &[]).await.expect("an instance boots");
+        // There from the first read on: where it is only reported, the next one comes half a minute later.
         scene.rebalance(&id);
-        // Read twice: what is done about it would have begun by then.
-        for _ in 0..2 {
-            let read = scene.asked(&id, REBALANCE, scene.at(), Duration::from_secs(12)).await;
-            read.expect("IMDS is asked every five seconds");
-        }
+        let serves = served(scene, &id).await;
+        let action = scene.asked(&id, ACTION, serves, BOOT).await.expect("IMDS is asked on");
         let status = scene.status(&id).await.expect("the agent answers");
         assert_eq!(status["phase"], "serving", "{status:#}");
-        assert!(status.to_string().contains("rebalanc"), "{status:#}");
-        nothing_but_metrics(scene, &id, healthy, scene.at());
+        assert!(status["errors"]["rebalance"].is_string(), "{status:#}");
+        nothing_but_metrics(scene, &id, serves, action.at);
+        no_request_failed(scene).await;
+    });
+}
+
+#[test]
+fn a_rebalance_recommendation_is_heeded_where_the_configuration_says_so() {
+    let mut plan = Plan::default();
+    plan.props.push(agent("rebalance", "[spot]\nrebalance = \"drain\"\n"));
+    plan.play(async |scene| {
+        let id = serving(scene, Launch { spot: true, ..Launch::default() }, &[]).await;
+        let notice = scene.at();
+        scene.rebalance(&id);
+        scene.phase(&id, "drained", BOOT).await.expect("it drains");
+        let told = deregistered(scene, &id);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].0 - notice < 7.0, "deregistered {:.1} s after it", told[0].0 - notice);
+        assert_eq!(of(scene, &id, "CompleteLifecycleAction").len(), 1, "the launch hook alone");
         no_request_failed(scene).await;
     });
 }

@@ -24,6 +24,7 @@ fn every_port_of_every_group_is_told_to_leave() {
         scene.register(&id, 1, 8081);
         scene.healthy(&id, BOOT).await.expect("the third row is healthy");
         let (from, held) = (scene.at(), scene.hold_stream().await.expect("a stream"));
+        let notice = scene.at();
         scene.wish(&id, &Event::ScaledIn);
         assert_eq!(held.end().await.cut, None, "the stream in flight at the scale-in");
         let end = scene.reaches(&id, State::Terminated, BOOT).await;
@@ -35,7 +36,7 @@ fn every_port_of_every_group_is_told_to_leave() {
         assert_eq!(rows, BTreeSet::from([(web.as_str(), 80), (api.as_str(), 8080), (api.as_str(), 8081)]));
         let completed = completed_once(scene, &id, "kiln-terminate", "Terminating:Wait");
         assert!(told.iter().all(|(at, ..)| *at < completed), "told after the hook was completed: {told:?}");
-        nothing_but_metrics(scene, &id, from, from + 0.5);
+        nothing_but_metrics(scene, &id, from, notice);
         no_request_failed(scene).await;
     });
 }

@@ -24,12 +24,13 @@ fn hooks_are_completed_through_bad_weather() {
         scene.fault(On::Apis, Fault::Throttled, Span::For(Duration::from_secs(4)));
         scene.fault(On::Call(COMPLETE), Fault::Throttled, Span::Times(2));
         scene.fault(On::Call(COMPLETE), Fault::ReplyLost, Span::Times(1));
+        let notice = scene.at();
         scene.wish(&id, &Event::ScaledIn);
         assert_eq!(held.end().await.cut, None, "the stream in flight at the scale-in");
         scene.reaches(&id, State::Terminated, BOOT).await.expect("it is released");
         let completed = completed_once(scene, &id, "kiln-terminate", "Terminating:Wait");
         assert!(deregistered(scene, &id).iter().all(|(at, ..)| *at < completed), "told first");
-        nothing_but_metrics(scene, &id, from, from + 0.1);
+        nothing_but_metrics(scene, &id, from, notice);
         no_request_failed(scene).await;
     });
 }
