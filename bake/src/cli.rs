@@ -110,6 +110,18 @@ pub enum Command {
         #[arg(long)]
         region: Option<String>,
     },
+    /// Write the manifest's [userdata] as a launch template takes it: the least wrapping that fits 16 KiB.
+    #[command(
+        after_help = "Examples:\n  kiln userdata -o user-data          # the bytes, for tools that encode them\n  kiln userdata --base64              # for aws ec2 create-launch-template-version\n  kiln userdata | kiln-agent userdata check /dev/stdin"
+    )]
+    Userdata {
+        /// Where to write it; standard output by default.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Encoded once, as the EC2 API takes it.
+        #[arg(long)]
+        base64: bool,
+    },
     /// Print the completion script of a shell.
     #[command(after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln")]
     Completions {

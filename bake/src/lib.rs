@@ -47,3 +47,4 @@ pub mod receipt;
 pub mod store;
 pub mod rehearse;
 pub mod publish;
+pub mod userdata;

@@ -10,6 +10,7 @@ mod complaint;
 mod file;
 mod rules;
 mod sources;
+mod userdata;
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 
 pub use complaint::{Complaint, Complaints};
+pub use userdata::UserData;
 
 /// The manifest's file name.
 pub const FILE: &str = "kiln.toml";
@@ -36,6 +38,8 @@ pub struct Manifest {
     pub region: Option<String>,
     /// What a rehearsal asks for; not part of the image.
     pub rehearse: Rehearse,
+    /// What instances are given at launch; not part of the image.
+    pub userdata: UserData,
 }
 
 /// `[image]`.
@@ -129,6 +133,9 @@ impl Manifest {
         let dir = dir.canonicalize().with_context(|| format!("failed to resolve {}", dir.display()))?;
         let (manifest, places) = Self::parse(&text, &dir)?;
         sources::check(&manifest, &places, &text).map_err(Failure::Manifest)?;
+        if let Err(refused) = manifest.userdata.compose(&dir) {
+            manifest.userdata.explain(&refused, &text, &places).into_result().map_err(Failure::Manifest)?;
+        }
         Ok(manifest)
     }
 
@@ -149,4 +156,8 @@ pub struct Places {
     pub backend: Vec<std::ops::Range<usize>>,
     /// Byte ranges of `frontend`, by service.
     pub frontend: Vec<std::ops::Range<usize>>,
+    /// Byte range of `[userdata]`.
+    pub userdata: std::ops::Range<usize>,
+    /// Byte ranges of its `parts`.
+    pub parts: Vec<std::ops::Range<usize>>,
 }

@@ -20,19 +20,21 @@ use crate::rehearse::Script;
 use crate::report::Report;
 use crate::signals::{GRACE, interruptible, runtime, signalled};
 use crate::store::Store;
-use crate::{bake, host, init, outlook, provision, publish, rehearse};
+use crate::{bake, host, init, outlook, provision, publish, rehearse, userdata};
 
 /// What goes to stdout.
 struct Answer {
     text: String,
     json: serde_json::Value,
     code: u8,
+    /// Bytes that go out instead of the text, as they are.
+    raw: Option<Vec<u8>>,
 }
 
 impl Answer {
     fn new(text: impl Into<String>, value: &impl Serialize) -> anyhow::Result<Self> {
         let json = serde_json::to_value(value).context("failed to write the answer as JSON")?;
-        Ok(Self { text: text.into(), json, code: 0 })
+        Ok(Self { text: text.into(), json, code: 0, raw: None })
     }
 }
 
@@ -60,6 +62,10 @@ fn fail(report: &Report, error: &anyhow::Error) -> ExitCode {
 }
 
 fn print(global: &Global, answer: &Answer) {
+    if let (Some(raw), false) = (&answer.raw, global.json) {
+        let _ = std::io::stdout().write_all(raw);
+        return;
+    }
     let text = if global.json { answer.json.to_string() } else { answer.text.clone() };
     if !text.is_empty() {
         // A reader that has gone away wants no answer.
@@ -80,6 +86,7 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
         Command::Bake(agent) => bake_image(bench, dir, &agent),
         Command::Provision { root, agent } => provision_root(bench, dir, &root, &agent),
         Command::Rehearse { image, user_data } => play(bench, global, image.as_deref(), user_data),
+        Command::Userdata { output, base64 } => give(bench, global, output.as_deref(), base64),
         Command::Publish { image, region } => send(bench, dir, image.as_deref(), region),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -205,6 +212,23 @@ fn play(
         }),
     )?;
     answer.code = u8::from(!kept);
+    Ok(answer)
+}
+
+fn give(bench: &Bench, global: &Global, output: Option<&Path>, base64: bool) -> anyhow::Result<Answer> {
+    let composed = userdata::compose(&Manifest::load(&global.dir)?)?;
+    let bytes = if base64 { userdata::base64(&composed).into_bytes() } else { composed.bytes.clone() };
+    let mut answer = Answer::new("", &userdata::json(&composed))?;
+    if let Some(path) = output {
+        std::fs::write(path, bytes).with_context(|| format!("failed to write {}", path.display()))?;
+        answer.json["file"] = path.display().to_string().into();
+        answer.text = format!("{}, in {}", userdata::summary(&composed), path.display());
+    } else {
+        if !global.json {
+            bench.report.say(&userdata::summary(&composed));
+        }
+        answer.raw = Some(bytes);
+    }
     Ok(answer)
 }
 

@@ -122,3 +122,121 @@ fn defaults_fill_what_a_dozen_lines_leave_out() {
     let frontend = manifest.services[0].frontend.as_ref().expect("a frontend");
     assert_eq!((frontend.build.as_str(), frontend.dist.as_path()), ("npm run build", Path::new("dist")));
 }
+
+/// A manifest in a folder with a frontend that is locked, and what `[userdata]` and files are given.
+fn with_user_data(section: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, anyhow::Result<Manifest>) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let manifest = format!("{IMAGE}{SERVICE}{section}");
+    let lock =
+        [("kiln.toml", manifest.as_str()), ("web/package.json", "{}"), ("web/package-lock.json", "{}")];
+    for (name, text) in lock.iter().chain(files) {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("the folder is made");
+        std::fs::write(path, text).expect("the file is written");
+    }
+    let loaded = Manifest::load(dir.path());
+    (dir, loaded)
+}
+
+#[test]
+fn the_manifests_tables_and_parts_become_user_data_that_an_instance_reads() {
+    let section = "[userdata]\nparts = [\"deploy/first.sh\"]\n[userdata.env]\nLOG_LEVEL = \"info\"\n\
+        DATABASE_URL = { ssm = \"/shop/url\" }\n[userdata.service.shop.env]\nWORKERS = 2\n\
+        [[userdata.file]]\npath = \"/etc/motd\"\ncontent = '''\nit's\n\"here\"\n'''\n\
+        [[userdata.run]]\nname = \"migrate\"\ncommand = [\"/bin/true\"]\n[userdata.agent]\ndrain.max = \"90s\"\n";
+    let (dir, manifest) = with_user_data(section, &[("deploy/first.sh", "#!/bin/sh\necho 1\n")]);
+    let composed = kiln::userdata::compose(&manifest.expect("it is valid")).expect("it fits");
+    let data = kiln_userdata::parse(&composed.bytes).expect("an instance reads it");
+    let told = data.to_string();
+    let expected = "part 1 ('kiln.toml'): a #kiln document\n       env  DATABASE_URL from parameter /shop/url\n       \
+        env  LOG_LEVEL from a literal\n       env  WORKERS of shop from a literal\n      \
+        file  /etc/motd 0644 root, 12 bytes written\n       run  migrate: /bin/true, once per instance\n     \
+        agent  drain\npart 2 ('first.sh'): a script, run once per instance by /bin/sh\n";
+    assert_eq!(told, expected);
+    drop(dir);
+}
+
+#[test]
+fn one_table_alone_stays_plain_text() {
+    let (_dir, manifest) = with_user_data("[userdata.env]\nLOG_LEVEL = \"info\"\n\"A\" = \"it's\"\n", &[]);
+    let composed = kiln::userdata::compose(&manifest.expect("it is valid")).expect("it fits");
+    assert_eq!(
+        String::from_utf8_lossy(&composed.bytes),
+        "#kiln\n[env]\nA = \"it's\"\nLOG_LEVEL = \"info\"\n"
+    );
+}
+
+/// What `[userdata]` says, the files beside it, and how the refusal begins.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
+#[test]
+fn user_data_that_an_instance_would_refuse_is_refused_at_its_place() {
+    let script = "#!/bin/sh\nexport DB_PASSWORD='hunter2'\n";
+    // Six bits a letter that gzip cannot take out (Marsaglia's xorshift): three times 9000 are 20 kB.
+    let large = |seed: u32| {
+        let next = |x: &u32| {
+            Some(
+                [13_i32, -17, 5]
+                    .iter()
+                    .fold(*x, |x, by| if *by > 0 { x ^ (x << by) } else { x ^ (x >> -by) }),
+            )
+        };
+        let noise = std::iter::successors(Some(seed), next).skip(1).take(9000);
+        let letters = noise.map(|x| char::from(b'0' + u8::try_from(x >> 26).expect("six bits")));
+        format!("#!/bin/sh\n#{}\n", letters.collect::<String>())
+    };
+    let (one, two, three) = (large(1), large(2), large(3));
+    let table: [Case<'_>; 10] = [
+        ("[userdata]\nenvs = 1\n", &[], "kiln.toml:8:1: unknown field `envs`"),
+        (
+            "[userdata.env]\n\"a-b\" = \"1\"\n",
+            &[],
+            "kiln.toml:8:1: invalid 'env': a variable's name is letters",
+        ),
+        ("[[userdata.run]]\nname = \"a\"\n", &[], "kiln.toml:7:1: missing key 'command'"),
+        (
+            "[userdata.service.till.env]\nA = \"1\"\n",
+            &[],
+            "kiln.toml:7:1: 'till' is no [[service]] of this manifest",
+        ),
+        (
+            "[userdata.env]\nA = \"1\"\nAPI_KEY = \"hunter2\"\n",
+            &[],
+            "kiln.toml:9:1: this looks like a literal secret",
+        ),
+        (
+            "[userdata]\nparts = [\"none\"]\n",
+            &[],
+            "kiln.toml:8:10: failed to read the part 'none': No such file",
+        ),
+        (
+            "[userdata]\nparts = [\"../a\"]\n",
+            &[],
+            "kiln.toml:8:10: part '../a' must be a file under the manifest's own folder",
+        ),
+        (
+            "[userdata]\nparts = [\"a\", \"b\"]\n",
+            &[("a", "#!/bin/sh\n"), ("b", "echo\n")],
+            "kiln.toml:8:15: b, byte 0: is of no known kind",
+        ),
+        (
+            "[userdata]\nparts = [\"a\"]\n[userdata.env]\nA = \"1\"\n",
+            &[("a", script)],
+            "kiln.toml:8:10: a, line 2, column 8: looks like a literal secret",
+        ),
+        (
+            "[userdata]\nparts = [\"a\", \"b\", \"c\"]\n",
+            &[("a", &one), ("b", &two), ("c", &three)],
+            "kiln.toml:7:1: user data",
+        ),
+    ];
+    for (section, files, expected) in table {
+        let (_dir, loaded) = with_user_data(section, files);
+        let error = loaded.expect_err(section);
+        assert_eq!(kiln::failure::code(&error), 78, "{error:#}");
+        let found = error.to_string();
+        assert!(found.starts_with(expected), "expected {expected}\nfound    {found}\nin\n{section}");
+        assert!(found.ends_with('^'), "there is a caret: {found}");
+        assert!(!found.contains("hunter2"), "{found}");
+    }
+}

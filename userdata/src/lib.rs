@@ -35,7 +35,7 @@ pub use kind::Kind;
 pub use limits::{LIMIT, NESTING, PARTS, UNPACKED};
 pub use part::{Leaf, Part};
 pub use script::{Note, Script};
-pub use secret::{Finding, Rule};
+pub use secret::{Finding, Rule, findings};
 
 /// What an instance does with its user data; gzip and transfer encodings are unwrapped.
 #[derive(Debug, Clone, PartialEq)]

@@ -63,6 +63,12 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Every line's first finding in a text that is no user data as yet, such as a manifest; `part` is what they are to
+/// call it.
+pub fn findings(bytes: &[u8], part: &Label) -> Vec<Finding> {
+    scan(bytes, part, None)
+}
+
 /// Every line's first finding.
 pub(crate) fn scan(bytes: &[u8], part: &Label, file: Option<&str>) -> Vec<Finding> {
     let text = String::from_utf8_lossy(bytes);

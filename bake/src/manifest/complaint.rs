@@ -44,6 +44,16 @@ impl Complaint {
         let place = Place { line: before.matches('\n').count() + 1, column, text: line.to_owned(), width };
         Self { file: super::FILE.to_owned(), message: message.into(), place: Some(place) }
     }
+
+    /// The same without what the line says from the place on: a secret goes into no log.
+    #[must_use]
+    pub fn masked(mut self) -> Self {
+        if let Some(place) = &mut self.place {
+            place.text = place.text.chars().take(place.column - 1).chain(['…']).collect();
+            place.width = 1;
+        }
+        self
+    }
 }
 
 impl fmt::Display for Complaint {

@@ -17,6 +17,7 @@ pub(super) struct ManifestFile {
     pub(super) aws: AwsTable,
     #[serde(default)]
     pub(super) rehearse: RehearseTable,
+    pub(super) userdata: Option<Spanned<UserDataTable>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -55,6 +56,19 @@ pub(super) struct RehearseTable {
     pub(super) paths: Vec<Text>,
     pub(super) stream: Option<Text>,
     pub(super) stream_ends: Option<Text>,
+}
+
+/// `parts`, and the tables of a `#kiln` document, which `kiln_userdata` judges.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UserDataTable {
+    #[serde(default)]
+    pub(super) parts: Vec<Text>,
+    pub(super) env: Option<toml::Value>,
+    pub(super) service: Option<toml::Value>,
+    pub(super) file: Option<toml::Value>,
+    pub(super) run: Option<toml::Value>,
+    pub(super) agent: Option<toml::Value>,
 }
 
 pub(super) fn parse(text: &str) -> Result<ManifestFile, Complaints> {

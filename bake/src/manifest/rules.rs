@@ -23,7 +23,7 @@ pub(super) struct Rules<'a> {
 
 pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manifest, Places), Complaints> {
     let mut rules = Rules { text, complaints: Complaints::default() };
-    let ManifestFile { image: table, services: tables, aws, rehearse } = file;
+    let ManifestFile { image: table, services: tables, aws, rehearse, userdata } = file;
     let image = Image {
         name: rules.name("image name", &table.name, IMAGE_NAME_MAX),
         base: table.base.map_or(values::BASES[0].to_owned(), |base| rules.base(&base)),
@@ -39,7 +39,7 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
     rules.distinct("name", tables.iter().map(|table| &table.get_ref().name));
     rules.distinct("path", tables.iter().map(|table| &table.get_ref().path));
     let mut places = Places::default();
-    let services = tables
+    let services: Vec<Service> = tables
         .iter()
         .map(|table| {
             let table = table.get_ref();
@@ -57,11 +57,16 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
         stream_ends: rehearse.stream_ends.map(Spanned::into_inner),
     };
     let region = aws.region.map(Spanned::into_inner);
+    let userdata = rules.userdata(userdata, &services, &mut places);
     rules.complaints.into_result()?;
-    Ok((Manifest { dir: dir.to_owned(), image, services, region, rehearse }, places))
+    Ok((Manifest { dir: dir.to_owned(), image, services, region, rehearse, userdata }, places))
 }
 
 impl Rules<'_> {
+    pub(super) fn text(&self) -> &str {
+        self.text
+    }
+
     pub(super) fn complain(&mut self, span: std::ops::Range<usize>, message: impl Into<String>) {
         self.complaints.push(Complaint::at(self.text, span, message));
     }
