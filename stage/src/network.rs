@@ -10,6 +10,9 @@ use tokio::process::Command;
 use crate::missing;
 
 pub(crate) const BRIDGE: &str = "kiln0";
+/// Given, since a bridge otherwise takes the least address among its ports: one more instance on it, and the others
+/// would send to an address that is gone for the half minute until they ask again.
+const BRIDGE_MAC: &str = "02:00:0a:62:00:01";
 pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
 pub(crate) const PREFIX: u8 = 24;
 pub(crate) const IMDS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -21,7 +24,7 @@ const BOUND: Duration = Duration::from_secs(10);
 /// Sets up the bridge, in the namespace of this process.
 pub(crate) async fn raise() -> Result<()> {
     ip("link set lo up").await?;
-    ip(&format!("link add {BRIDGE} type bridge forward_delay 0")).await?;
+    ip(&format!("link add {BRIDGE} address {BRIDGE_MAC} type bridge forward_delay 0")).await?;
     ip(&format!("addr add {ROUTER}/{PREFIX} dev {BRIDGE}")).await?;
     ip(&format!("addr add {IMDS}/32 dev {BRIDGE}")).await?;
     ip(&format!("addr add {AWS}/32 dev {BRIDGE}")).await?;
