@@ -3,14 +3,18 @@
 //! One retry layer, the SDK's: three attempts with jitter, each within [`ATTEMPT_BOUND`]. What waits longer than that
 //! (a hook, a drain) asks again itself, by reading the state.
 
+mod calls;
 mod endpoint;
 mod json;
 mod wire;
 
+use crate::board::Board;
 use crate::imds::{self, Imds};
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use calls::Witness;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -45,6 +49,7 @@ pub const LOGS: Service = Service { id: "CloudWatch Logs", name: "logs", target:
 pub struct Aws {
     imds: Arc<Imds>,
     config: OnceCell<SdkConfig>,
+    witness: Option<Witness>,
 }
 
 impl std::fmt::Debug for Aws {
@@ -134,27 +139,44 @@ impl Error {
 impl Aws {
     /// Clients for the region and credentials of this instance.
     pub fn new(imds: Arc<Imds>) -> Self {
-        Self { imds, config: OnceCell::new() }
+        Self { imds, config: OnceCell::new(), witness: None }
     }
 
     /// Clients with a given configuration.
     pub fn with_config(imds: Arc<Imds>, config: SdkConfig) -> Self {
-        Self { imds, config: OnceCell::new_with(Some(config)) }
+        Self { imds, config: OnceCell::new_with(Some(config)), witness: None }
+    }
+
+    /// Clients whose calls are counted and told on `board`.
+    #[must_use]
+    pub fn watched_by(self, board: Board) -> Self {
+        Self { witness: Some(Witness(board)), ..self }
     }
 
     /// EC2 Auto Scaling.
     pub async fn autoscaling(&self) -> Result<aws_sdk_autoscaling::Client, imds::Error> {
-        Ok(aws_sdk_autoscaling::Client::new(self.config().await?))
+        let mut config = aws_sdk_autoscaling::config::Builder::from(self.config().await?);
+        config.set_interceptors(self.interceptors());
+        Ok(aws_sdk_autoscaling::Client::from_conf(config.build()))
     }
 
     /// Elastic Load Balancing, version 2.
     pub async fn elbv2(&self) -> Result<aws_sdk_elasticloadbalancingv2::Client, imds::Error> {
-        Ok(aws_sdk_elasticloadbalancingv2::Client::new(self.config().await?))
+        let mut config = aws_sdk_elasticloadbalancingv2::config::Builder::from(self.config().await?);
+        config.set_interceptors(self.interceptors());
+        Ok(aws_sdk_elasticloadbalancingv2::Client::from_conf(config.build()))
     }
 
     /// `CloudWatch`.
     pub async fn cloudwatch(&self) -> Result<aws_sdk_cloudwatch::Client, imds::Error> {
-        Ok(aws_sdk_cloudwatch::Client::new(self.config().await?))
+        let mut config = aws_sdk_cloudwatch::config::Builder::from(self.config().await?);
+        config.set_interceptors(self.interceptors());
+        Ok(aws_sdk_cloudwatch::Client::from_conf(config.build()))
+    }
+
+    /// What sees every call; on the client, where each call of it passes.
+    fn interceptors(&self) -> Vec<SharedInterceptor> {
+        self.witness.iter().cloned().map(SharedInterceptor::new).collect()
     }
 
     async fn config(&self) -> Result<&SdkConfig, imds::Error> {

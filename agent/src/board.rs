@@ -1,5 +1,9 @@
 //! What is known, in memory: written by the steps, read by `/readyz`, `/status` and `/metrics`.
 
+mod rows;
+
+pub use rows::{CallEnd, CallRow, ImdsRow};
+
 use crate::bootstrap::Report;
 use crate::lifecycle::{Ended, Failure, Hook, HookStep, Lifecycle, Notice, Phase, Place, Refusal};
 use serde::{Deserialize, Serialize};
@@ -71,6 +75,12 @@ pub struct Status {
     pub checks: Vec<CheckRow>,
     /// The metrics' backlog.
     pub metrics: MetricsRow,
+    /// The calls of AWS by operation, since the agent's start.
+    #[serde(default)]
+    pub calls: BTreeMap<String, CallRow>,
+    /// The requests to the metadata service.
+    #[serde(default)]
+    pub imds: ImdsRow,
     /// The last error of each part that has one at present.
     pub errors: BTreeMap<String, String>,
     /// What happened, oldest first.
@@ -179,6 +189,8 @@ impl Board {
             connections: None,
             checks: Vec::new(),
             metrics: MetricsRow::default(),
+            calls: BTreeMap::new(),
+            imds: ImdsRow::default(),
             errors: BTreeMap::new(),
             timeline: VecDeque::new(),
         })));
@@ -245,6 +257,22 @@ impl Board {
         } else {
             status.silent_since.get_or_insert_with(tokio::time::Instant::now);
         }
+    }
+
+    /// Counts a call of AWS; tells it, and says so, when it is `notable` or ended otherwise than the one before.
+    pub fn called(&self, call: &str, ended: CallEnd, notable: bool, told: impl FnOnce() -> String) -> bool {
+        let changed = {
+            let mut status = self.lock();
+            // Operations have few names: looked up first, since the name is kept only once.
+            match status.calls.get_mut(call) {
+                Some(row) => row.count(ended),
+                None => status.calls.entry(call.to_owned()).or_default().count(ended),
+            }
+        };
+        if changed || notable {
+            self.note(told());
+        }
+        changed || notable
     }
 
     /// Sets or clears the error of one part; says whether it is another than before, so that it is logged once.

@@ -1,5 +1,7 @@
 //! The four endpoints, answered from memory: a probe costs no check, and a crowd of slow callers delays none.
 
+mod exposition;
+
 use crate::board::{Board, Status};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -8,7 +10,6 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -73,7 +74,7 @@ fn answer(request: &Request<Incoming>, board: &Board) -> Response<Full<Bytes>> {
             Ok(json) => reply(StatusCode::OK, "application/json", json + "\n"),
             Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n")),
         },
-        "/metrics" => reply(StatusCode::OK, "text/plain; version=0.0.4", prometheus(&board.snapshot())),
+        "/metrics" => reply(StatusCode::OK, exposition::KIND, exposition::text(&board.snapshot())),
         _ => reply(
             StatusCode::NOT_FOUND,
             "text/plain",
@@ -96,35 +97,6 @@ fn reply(status: StatusCode, kind: &'static str, body: String) -> Response<Full<
     // A probe's answer is true for now only.
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
-}
-
-/// The agent's own state in Prometheus' text format, version 0.0.4.
-fn prometheus(status: &Status) -> String {
-    let mut text = String::new();
-    let mut gauge = |name: &str, help: &str, labels: &str, value: f64| {
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}\n");
-    };
-    let yes = |flag: bool| f64::from(u8::from(flag));
-    gauge("kiln_ready", "Whether /readyz answers 200.", "", yes(status.ready));
-    gauge("kiln_phase", "The phase, always 1.", &format!("{{phase=\"{}\"}}", status.phase.name()), 1.0);
-    gauge("kiln_cpu_utilization_percent", "All but idle and iowait.", "", status.metrics.cpu.utilization);
-    gauge("kiln_cpu_steal_percent", "Wanted, and given to another guest.", "", status.metrics.cpu.steal);
-    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    {
-        gauge("kiln_metrics_backlog", "Datums waiting.", "", status.metrics.backlog as f64);
-        gauge("kiln_metrics_sent", "Datums sent.", "", status.metrics.sent as f64);
-        gauge("kiln_metrics_dropped", "Datums dropped.", "", status.metrics.dropped as f64);
-        gauge("kiln_errors", "Parts that have an error at present.", "", status.errors.len() as f64);
-    }
-    let _ = write!(
-        text,
-        "# HELP kiln_check_healthy Whether the check passes.\n# TYPE kiln_check_healthy gauge\n"
-    );
-    for check in &status.checks {
-        let name = check.name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let _ = writeln!(text, "kiln_check_healthy{{check=\"{name}\"}} {}", yes(check.healthy == Some(true)));
-    }
-    text
 }
 
 #[cfg(test)]

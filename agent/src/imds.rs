@@ -4,10 +4,12 @@
 //!  404 → an answer: the item is absent      401 → one fresh token, once      else → an error, the caller backs off
 //! ```
 
+use crate::board::ImdsRow;
 use crate::fetch::{self, Line, Reply, Url};
 use crate::pauses::Pauses;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -51,6 +53,8 @@ pub enum Error {
 pub struct Imds {
     line: Line,
     token: Mutex<Option<(Token, Instant)>>,
+    requests: AtomicU64,
+    errors: AtomicU64,
 }
 
 /// A session token: it opens the role's credentials, so it shows itself to nobody but the service.
@@ -69,7 +73,12 @@ impl Imds {
         let base = Url::parse(endpoint).map_err(|error| {
             format!("AWS_EC2_METADATA_SERVICE_ENDPOINT '{endpoint}' is no address: {error}")
         })?;
-        Ok(Self { line: Line::new(base), token: Mutex::new(None) })
+        Ok(Self {
+            line: Line::new(base),
+            token: Mutex::new(None),
+            requests: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+        })
     }
 
     /// A client of the service that the environment names, in the SDK's own variables, or of the documented address.
@@ -122,6 +131,31 @@ impl Imds {
         Ok(self.ask("/latest/meta-data/instance-id").await?.and_then(|reply| reply.date))
     }
 
+    /// The requests so far.
+    pub fn counts(&self) -> ImdsRow {
+        let [requests, errors] = [&self.requests, &self.errors].map(|count| count.load(Ordering::Relaxed));
+        ImdsRow { requests, errors }
+    }
+
+    /// One request, counted; a 401 is an error only when the token was fresh.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        fresh: bool,
+    ) -> Result<Reply, Error> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let reply = self.line.ask(method, path, headers, REQUEST_BOUND).await;
+        let answered = reply.as_ref().is_ok_and(|reply| match reply.status {
+            StatusCode::OK | StatusCode::NOT_FOUND => true,
+            StatusCode::UNAUTHORIZED => !fresh,
+            _ => false,
+        });
+        self.errors.fetch_add(u64::from(!answered), Ordering::Relaxed);
+        Ok(reply?)
+    }
+
     async fn read(&self, path: &str) -> Result<Option<Bytes>, Error> {
         Ok(self.ask(path).await?.map(|reply| reply.body))
     }
@@ -130,8 +164,8 @@ impl Imds {
         let mut fresh = false;
         loop {
             let token = self.token(fresh).await?;
-            let shown = [("x-aws-ec2-metadata-token", token.0.as_str())];
-            let reply = self.line.ask(Method::GET, path, &shown, REQUEST_BOUND).await?;
+            let header = [("x-aws-ec2-metadata-token", token.0.as_str())];
+            let reply = self.request(Method::GET, path, &header, fresh).await?;
             return match reply.status {
                 StatusCode::OK => Ok(Some(reply)),
                 StatusCode::NOT_FOUND => Ok(None),
@@ -156,7 +190,7 @@ impl Imds {
         }
         *kept = None;
         let ttl = [("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS)];
-        let reply = self.line.ask(Method::PUT, PATH, &ttl, REQUEST_BOUND).await?;
+        let reply = self.request(Method::PUT, PATH, &ttl, true).await?;
         let token = match reply.status {
             StatusCode::OK => String::from_utf8_lossy(&reply.body).trim().to_owned(),
             StatusCode::FORBIDDEN => return Err(Error::Forbidden(PATH.to_owned())),

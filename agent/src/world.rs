@@ -38,6 +38,7 @@ const FLUSH_BOUND: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct World {
     board: Board,
+    imds: Arc<Imds>,
     clock: Clock,
     state: State,
     hooks: Hooks,
@@ -64,7 +65,7 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
     let (life, open) = state.resume(policy(&config, root), clock.now());
     let board = Board::new(&life);
     let imds = Arc::new(Imds::from_env().map_err(anyhow::Error::msg)?);
-    let aws = Arc::new(Aws::new(imds.clone()));
+    let aws = Arc::new(Aws::new(imds.clone()).watched_by(board.clone()));
     let group = Arc::new(Group::new(aws, imds.clone(), config.group.clone(), board.clone()));
     let (events, heard) = mpsc::channel(EVENTS);
     let (flushes, flush_requests) = mpsc::channel(4);
@@ -86,6 +87,7 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
         drain: Arc::new(drain(&config, &group, &board, clock, root)),
         deadline: watch::Sender::new(life.deadline().unwrap_or_default()),
         board: board.clone(),
+        imds: imds.clone(),
         clock,
         state,
         flushes,
@@ -265,6 +267,7 @@ impl driver::World for World {
 
     fn turn(&self, life: &Lifecycle) {
         self.board.record(life, self.clock.now());
+        self.board.lock().imds = self.imds.counts();
         self.say(life);
         let silent = self.board.lock().silent_since.is_some_and(|since| since.elapsed() >= SILENCE);
         if silent && life.notices().contains(&Notice::Shutdown) && life.hook(Hook::Terminate).is_open() {

@@ -36,7 +36,7 @@ impl Aws {
             ],
             body,
         };
-        wire::send(self.config().await?, service, operation, request).await
+        wire::send(self, service, operation, request).await
     }
 }
 

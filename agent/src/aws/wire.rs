@@ -12,7 +12,7 @@ mod refusal;
 
 pub(super) use refusal::Refusal;
 
-use super::{Error, Service, endpoint};
+use super::{Aws, Error, Service, endpoint};
 use aws_config::SdkConfig;
 use aws_runtime::auth::sigv4::{SCHEME_ID, SigV4AuthScheme};
 use aws_runtime::auth::{SigV4OperationSigningConfig, SigningOptions};
@@ -62,11 +62,12 @@ impl std::fmt::Debug for Reply {
 
 /// Sends `request` to `service` as the operation `call`; gives back the body of a 2xx.
 pub(super) async fn send(
-    config: &SdkConfig,
+    aws: &Aws,
     service: &Service,
     call: &'static str,
     request: Request,
 ) -> Result<Bytes, Error> {
+    let config = aws.config().await?;
     let mut operation = Operation::builder()
         .service_name(service.id)
         .operation_name(call)
@@ -80,6 +81,9 @@ pub(super) async fn send(
         .runtime_plugin(signing(config, service))
         .serializer(serialize)
         .deserializer(deserialize);
+    if let Some(witness) = &aws.witness {
+        operation = operation.interceptor(witness.clone());
+    }
     if let Some(version) = config.behavior_version() {
         operation = operation.behavior_version(version);
     }

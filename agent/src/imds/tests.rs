@@ -17,6 +17,7 @@ async fn an_item_is_read_with_one_token_for_all() {
     assert_eq!(imds.user_data().await.expect("absent is an answer"), None);
     let methods: Vec<String> = fake.asked().into_iter().map(|asked| asked.method).collect();
     assert_eq!(methods, ["PUT", "GET", "GET", "GET"]);
+    assert_eq!(imds.counts(), ImdsRow { requests: 4, errors: 0 });
 }
 
 #[tokio::test]
@@ -37,11 +38,10 @@ async fn a_refused_token_is_replaced_once() {
         _ => (401, String::new()),
     })
     .await;
-    assert_eq!(
-        client(&fake).get(STATE).await.expect("the second token is good"),
-        Some("InService".to_owned())
-    );
+    let imds = client(&fake);
+    assert_eq!(imds.get(STATE).await.expect("the second token is good"), Some("InService".to_owned()));
     assert_eq!(fake.asked().len(), 4);
+    assert_eq!(imds.counts(), ImdsRow { requests: 4, errors: 0 });
 }
 
 #[tokio::test]
@@ -52,8 +52,10 @@ async fn a_fresh_token_refused_is_an_error_and_no_loop() {
         },
     );
     let fake = fake.await;
-    assert!(matches!(client(&fake).get(STATE).await, Err(Error::Unauthorized(_))));
+    let imds = client(&fake);
+    assert!(matches!(imds.get(STATE).await, Err(Error::Unauthorized(_))));
     assert_eq!(fake.asked().len(), 4);
+    assert_eq!(imds.counts(), ImdsRow { requests: 4, errors: 1 });
 }
 
 #[tokio::test]

@@ -24,6 +24,17 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Bootstrapping,
+        Self::Warming,
+        Self::Serving,
+        Self::Draining,
+        Self::Drained,
+        Self::Warmed,
+        Self::Standby,
+    ];
+
     /// The name in the journal, in metrics and in `status`.
     pub fn name(self) -> &'static str {
         match self {
