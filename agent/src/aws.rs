@@ -6,6 +6,7 @@
 mod calls;
 mod endpoint;
 mod json;
+mod s3;
 mod wire;
 
 use crate::board::Board;
@@ -112,6 +113,16 @@ impl Error {
     /// An answer without what it must hold: nothing is decided by it.
     pub fn lacks(call: &'static str, what: &str) -> Self {
         Self::Garbled { call, reason: format!("the answer lacks {what}") }
+    }
+
+    /// The cause in one word, for those that tell each cause once.
+    pub fn cause(&self) -> &str {
+        match self {
+            Self::Refused { code, .. } => code,
+            Self::Unreachable { .. } => "unreachable",
+            Self::Garbled { .. } => "garbled",
+            Self::Imds(_) => "metadata",
+        }
     }
 
     /// Whether IAM says no.

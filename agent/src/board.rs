@@ -2,13 +2,14 @@
 
 mod rows;
 
-pub use rows::{CallEnd, CallRow, ImdsRow};
+pub use rows::{CallEnd, CallRow, CheckRow, Cpu, Entry, ImdsRow, MetricsRow, Space, TargetRow};
 
 use crate::bootstrap::Report;
 use crate::lifecycle::{Ended, Failure, Hook, HookStep, Lifecycle, Notice, Phase, Place, Refusal};
+use crate::record::{Line, Story};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Entries kept of the timeline: a whole life has about twenty.
 const TIMELINE: usize = 64;
@@ -87,81 +88,18 @@ pub struct Status {
     pub timeline: VecDeque<Entry>,
 }
 
-/// One line of the timeline.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Entry {
-    /// Wall time, RFC 3339.
-    pub at: String,
-    /// What happened.
-    pub what: String,
-}
-
-/// One row of a target group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TargetRow {
-    /// ARN of the group.
-    pub group: String,
-    /// The target: an instance id or an address.
-    pub id: String,
-    /// The port.
-    pub port: Option<i32>,
-    /// The zone, where the row has one.
-    pub zone: Option<String>,
-    /// ELB's state of it.
-    pub state: String,
-    /// ELB's reason for the state, such as `Target.NotInUse`; `None` where it gives none.
-    pub reason: Option<String>,
-}
-
-/// One health check.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CheckRow {
-    /// Its name.
-    pub name: String,
-    /// By its thresholds; `None` until they were reached.
-    pub healthy: Option<bool>,
-    /// What the last failure said, while it fails.
-    pub error: Option<String>,
-    /// How long the last answer took, in milliseconds.
-    pub elapsed_ms: u64,
-}
-
-/// The metrics' state.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct MetricsRow {
-    /// Shares of the last sample, in percent of all CPUs.
-    pub cpu: Cpu,
-    /// Datums waiting.
-    pub backlog: usize,
-    /// Datums sent.
-    pub sent: u64,
-    /// Datums dropped: refused, or too old for the buffer.
-    pub dropped: u64,
-}
-
-/// How the CPUs spent their time, in percent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Cpu {
-    /// Everything but idle and iowait.
-    pub utilization: f64,
-    /// User code, niced included.
-    pub user: f64,
-    /// The kernel, interrupts included.
-    pub system: f64,
-    /// Idle while a disk was waited for.
-    pub iowait: f64,
-    /// Wanted, and given to another guest.
-    pub steal: f64,
-}
-
 /// The shared board.
 #[derive(Debug, Clone)]
-pub struct Board(Arc<Mutex<Status>>);
+pub struct Board {
+    status: Arc<Mutex<Status>>,
+    /// Told all that the timeline is told, and more; none unless the record is wanted.
+    story: Arc<OnceLock<Story>>,
+}
 
 impl Board {
     /// A board that knows nothing yet.
     pub fn new(life: &Lifecycle) -> Self {
-        let board = Self(Arc::new(Mutex::new(Status {
+        let status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance_id: None,
             group: None,
@@ -193,7 +131,8 @@ impl Board {
             imds: ImdsRow::default(),
             errors: BTreeMap::new(),
             timeline: VecDeque::new(),
-        })));
+        };
+        let board = Self { status: Arc::new(Mutex::new(status)), story: Arc::default() };
         board.record(life, life.since());
         board
     }
@@ -201,7 +140,7 @@ impl Board {
     /// The status, to read or to write; held for a moment only, never across an `await`.
     pub fn lock(&self) -> MutexGuard<'_, Status> {
         // Plain data: a writer that panicked left nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A copy.
@@ -240,13 +179,33 @@ impl Board {
         status.reason = status.why();
     }
 
+    /// Has all that happens from here on told to `story`.
+    pub fn tell_to(&self, story: Story) {
+        // A second one would be of the same file.
+        let _ = self.story.set(story);
+    }
+
+    /// The story's lines after number `after`.
+    pub fn story_since(&self, after: u64) -> Vec<Line> {
+        let lines = self.story.get().map(|story| story.since(after));
+        lines.and_then(Result::ok).unwrap_or_default()
+    }
+
+    fn tell(&self, what: &str) {
+        if let Some(Err(error)) = self.story.get().map(|story| story.tell(what)) {
+            tracing::debug!(reason = %error, "story not told");
+        }
+    }
+
     /// Notes that something happened.
     pub fn note(&self, what: impl Into<String>) {
+        let what = what.into();
+        self.tell(&what);
         let mut status = self.lock();
         if status.timeline.len() == TIMELINE {
             status.timeline.pop_front();
         }
-        status.timeline.push_back(Entry { at: crate::clock::wall_time(), what: what.into() });
+        status.timeline.push_back(Entry { at: crate::clock::wall_time(), what });
     }
 
     /// Auto Scaling was asked, and has answered or not.
@@ -277,11 +236,17 @@ impl Board {
 
     /// Sets or clears the error of one part; says whether it is another than before, so that it is logged once.
     pub fn error(&self, part: &str, error: Option<&str>) -> bool {
-        let mut status = self.lock();
-        match error {
-            None => status.errors.remove(part).is_some(),
-            Some(text) => status.errors.insert(part.to_owned(), text.to_owned()).as_deref() != Some(text),
+        let changed = {
+            let mut status = self.lock();
+            match error {
+                None => status.errors.remove(part).is_some(),
+                Some(text) => status.errors.insert(part.to_owned(), text.to_owned()).as_deref() != Some(text),
+            }
+        };
+        if changed {
+            self.tell(&format!("{part}: {}", error.unwrap_or("well again")));
         }
+        changed
     }
 }
 

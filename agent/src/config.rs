@@ -4,12 +4,16 @@
 //! line, column and a caret; a rule between keys names both.
 
 mod fragment;
+mod metrics;
+mod record;
 mod rules;
 mod source;
 #[cfg(test)]
 mod tests;
 
 pub use fragment::{Rebalance, Selector};
+pub use metrics::{Metrics, Published};
+pub use record::{Record, RecordTo};
 pub use source::{Source, USER_DATA};
 
 use crate::lifecycle::{OnFailure, Policy};
@@ -63,6 +67,8 @@ pub struct Config {
     pub rebalance: Rebalance,
     /// The metrics' settings.
     pub metrics: Metrics,
+    /// The flight record's settings.
+    pub record: Record,
     /// How long a part of user data may run that names no bound of its own.
     pub bootstrap_timeout: Duration,
     /// How long bootstrap waits for the metadata service.
@@ -93,21 +99,6 @@ pub enum Probe {
     Tcp(String),
     /// This command exits 0.
     Command(Vec<String>),
-}
-
-/// What is published to `CloudWatch`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Metrics {
-    /// Whether anything is.
-    pub enabled: bool,
-    /// The namespace.
-    pub namespace: String,
-    /// Time between two samples.
-    pub sample: Duration,
-    /// Time between two calls.
-    pub period: Duration,
-    /// The dimensions, a datum each: `InstanceId`, `AutoScalingGroupName`.
-    pub dimensions: Vec<String>,
 }
 
 /// Why a configuration is refused.
@@ -143,7 +134,7 @@ impl Config {
     }
 
     fn check(merged: Fragment) -> Result<Self, Error> {
-        let Fragment { imds, health, lifecycle, drain, spot, metrics, bootstrap } = merged;
+        let Fragment { imds, health, lifecycle, drain, spot, metrics, record, bootstrap } = merged;
         let seconds = |given: Option<fragment::Span>, default| {
             given.map_or(Duration::from_secs(default), |span| span.0)
         };
@@ -176,15 +167,8 @@ impl Config {
             )
             .filter(|url| !url.is_empty()),
             rebalance: spot.rebalance.unwrap_or_default(),
-            metrics: Metrics {
-                enabled: metrics.enabled.unwrap_or(true),
-                namespace: metrics.namespace.unwrap_or_else(|| "Kiln".to_owned()),
-                sample: seconds(metrics.sample, 1),
-                period: seconds(metrics.period, 60),
-                dimensions: metrics
-                    .dimensions
-                    .unwrap_or_else(|| vec!["InstanceId".to_owned(), "AutoScalingGroupName".to_owned()]),
-            },
+            metrics: Metrics::new(metrics),
+            record: Record::new(record),
             bootstrap_timeout: seconds(bootstrap.timeout, 600),
             imds_wait: seconds(bootstrap.imds_wait, 120),
         };

@@ -28,6 +28,8 @@ pub mod group;
 pub mod targets;
 pub mod connections;
 pub mod cpu;
+pub mod memory;
+pub mod disk;
 pub mod child;
 pub mod fetch;
 pub mod pauses;
@@ -41,6 +43,7 @@ pub mod http;
 pub mod control;
 pub mod systemd;
 pub mod journal;
+pub mod record;
 
 // What a person asks before it is needed.
 pub mod doctor;

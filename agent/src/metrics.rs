@@ -1,29 +1,34 @@
-//! CPU utilization to `CloudWatch`: sampled each second, a datum for each ten seconds, a call each minute.
+//! What the instance is busy with, to `CloudWatch`: sampled each second, a datum for each ten seconds, a call each minute.
 //!
 //! ```text
-//!  /proc/stat ─1 s─▶ slot of 10 s ─▶ buffer (bounded) ─60 s, or when a drain starts─▶ PutMetricData
+//!  /proc/stat ─1 s──┐
+//!  memory, disk ────┴▶ slot of 10 s ─▶ buffer (bounded) ─60 s, or when a drain starts─▶ PutMetricData
 //! ```
 //!
 //! Never fatal: what cannot be sent waits in the buffer, the oldest goes first when it is full.
 
+mod causes;
+mod publish;
 mod slots;
 
-use crate::aws::Error;
 use crate::board::Board;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Published};
 use crate::cpu::{Stat, Ticks};
 use crate::group::Group;
 use crate::lifecycle::Phase;
-use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
-use aws_smithy_types::DateTime;
-use slots::{Buffer, Slot, Slots};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::{disk, memory};
+use causes::Causes;
+use slots::{Buffer, Slot, Slots, Values};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-const METRIC: &str = "CPUUtilization";
+/// Memory and disk change slowly, and a datum covers ten seconds.
+const SPACES: Duration = Duration::from_secs(10);
 
 /// Asks the publisher to send what it holds; the answer comes when it has tried.
 pub type Flush = oneshot::Sender<()>;
@@ -35,12 +40,23 @@ pub struct Metrics {
     group: Arc<Group>,
     board: Board,
     clock: Clock,
+    causes: Mutex<Causes>,
+    /// Nothing was taken last time: the namespace is wrong, or the like.
+    hopeless: AtomicBool,
+}
+
+/// What sampling remembers.
+#[derive(Debug, Default)]
+struct Sampler {
+    before: Option<Ticks>,
+    spaces: Option<Instant>,
+    slots: Slots,
 }
 
 impl Metrics {
     /// A publisher by the configuration.
     pub fn new(settings: config::Metrics, group: Arc<Group>, board: Board, clock: Clock) -> Self {
-        Self { settings, group, board, clock }
+        Self { settings, group, board, clock, causes: Mutex::default(), hopeless: AtomicBool::new(false) }
     }
 
     /// Samples and publishes until the process ends. Sampling goes on while a call hangs.
@@ -52,17 +68,17 @@ impl Metrics {
         // A phase of its own for each instance: a group that scales out must not call in step.
         let first = Instant::now() + me.settings.period.mul_f64(rand::random_range(0.5..=1.0));
         let mut due = tokio::time::interval_at(first, me.settings.period);
-        let (mut before, mut slots, mut buffer) = (None, Slots::default(), Buffer::default());
+        let (mut sampler, mut buffer) = (Sampler::default(), me.buffer());
         let (done, mut results) = mpsc::channel::<Tally>(4);
         let mut calling = false;
         let mut waiting: Vec<Flush> = Vec::new();
         loop {
             let mut due_now = false;
             tokio::select! {
-                _ = sample.tick() => me.sample(stat.as_ref().and_then(Stat::read), &mut before, &mut slots, &mut buffer),
+                _ = sample.tick() => buffer.extend(me.sample(stat.as_ref().and_then(Stat::read), &mut sampler)),
                 _ = due.tick() => due_now = true,
                 Some(flush) = flushes.recv() => {
-                    buffer.extend(slots.close());
+                    buffer.extend(sampler.slots.close());
                     waiting.push(flush);
                     due_now = true;
                 }
@@ -90,81 +106,61 @@ impl Metrics {
         }
     }
 
-    fn sample(&self, now: Option<Ticks>, before: &mut Option<Ticks>, slots: &mut Slots, buffer: &mut Buffer) {
-        let Some(now) = now else { return };
-        let cpu = before.replace(now).and_then(|before| now.since(&before));
-        let Some(cpu) = cpu else { return };
+    fn buffer(&self) -> Buffer {
+        let kinds = self.settings.publish.len();
+        let own = kinds * usize::from(self.wants("InstanceId"));
+        Buffer::new((own + kinds * usize::from(self.wants("AutoScalingGroupName")), own))
+    }
+
+    fn wants(&self, dimension: &str) -> bool {
+        self.settings.dimensions.iter().any(|name| name == dimension)
+    }
+
+    fn sample(&self, now: Option<Ticks>, sampler: &mut Sampler) -> Option<Slot> {
+        let mut values: Values = [f64::NAN; _];
+        let cpu = now.and_then(|now| sampler.before.replace(now).and_then(|before| now.since(&before)));
+        let due = cpu.is_some() && sampler.spaces.is_none_or(|at| at.elapsed() >= SPACES);
+        let spaces = due.then(|| {
+            sampler.spaces = Some(Instant::now());
+            let memory = std::fs::read_to_string(memory::PATH).ok();
+            (memory.as_deref().and_then(memory::parse), disk::read(Path::new("/")))
+        });
         let serving = {
             let mut status = self.board.lock();
-            status.metrics.cpu = cpu;
+            if let Some(cpu) = cpu {
+                status.metrics.cpu = cpu;
+                for (kind, value) in [
+                    (Published::Cpu, cpu.utilization),
+                    (Published::User, cpu.user),
+                    (Published::System, cpu.system),
+                    (Published::Iowait, cpu.iowait),
+                    (Published::Steal, cpu.steal),
+                ] {
+                    values[kind.index()] = value;
+                }
+            }
+            if let Some((memory, disk)) = spaces {
+                (status.metrics.memory, status.metrics.disk) = (memory, disk);
+                for (kind, space) in [(Published::Memory, memory), (Published::Disk, disk)] {
+                    values[kind.index()] = space.and_then(|space| space.percent()).unwrap_or(f64::NAN);
+                }
+            }
             // The group's own metrics leave out what is not in service; so must this one, or it drags scaling down.
             status.phase == Phase::Serving
                 && status.target_state.as_deref().is_none_or(|state| state == "InService")
         };
-        buffer.extend(slots.add(wall(), cpu.utilization, serving));
+        // The first sample has no share of the CPU yet: it makes no slot.
+        cpu.and_then(|_| sampler.slots.add(wall(), &values, serving))
     }
 
     fn show(&self, buffer: &Buffer) {
         let mut status = self.board.lock();
-        (status.metrics.backlog, status.metrics.sent, status.metrics.dropped) = buffer.counters();
-    }
-
-    async fn publish(&self, slots: Vec<Slot>) -> Tally {
-        if !self.settings.enabled || slots.is_empty() {
-            return Tally::default();
-        }
-        match self.put(&slots).await {
-            Ok(()) => {
-                self.board.error("metrics", None);
-                Tally { taken: slots.len(), ..Tally::default() }
-            }
-            Err(error) => {
-                let text = error.to_string();
-                if self.board.error("metrics", Some(&text)) {
-                    tracing::warn!(reason = text, "metrics not sent");
-                }
-                // One bad datum fails its whole call, and would fail the next one too.
-                if error.is_invalid() {
-                    Tally { refused: slots.len(), ..Tally::default() }
-                } else {
-                    Tally { left: slots, ..Tally::default() }
-                }
-            }
-        }
-    }
-
-    async fn put(&self, slots: &[Slot]) -> Result<(), Error> {
-        let wants = |name: &str| self.settings.dimensions.iter().any(|dimension| dimension == name);
-        let instance =
-            if wants("InstanceId") { Some(self.group.instance_id().await?.to_owned()) } else { None };
-        let in_group = wants("AutoScalingGroupName") && slots.iter().any(|slot| slot.serving);
-        // Without the group's name the instance's datums still go.
-        let group = if in_group { self.group.name().await.unwrap_or_default() } else { None };
-        let mut data = Vec::new();
-        for slot in slots {
-            data.extend(instance.as_deref().map(|id| datum(slot, "InstanceId", id)));
-            if slot.serving {
-                data.extend(group.as_deref().map(|name| datum(slot, "AutoScalingGroupName", name)));
-            }
-        }
-        if data.is_empty() {
-            return Ok(());
-        }
-        self.group
-            .aws()
-            .cloudwatch()
-            .await?
-            .put_metric_data()
-            .namespace(&self.settings.namespace)
-            .set_metric_data(Some(data))
-            .send()
-            .await
-            .map_err(|error| Error::new("PutMetricData", &error))?;
-        Ok(())
+        let row = &mut status.metrics;
+        (row.backlog, row.backlog_bytes, row.sent, row.dropped) = buffer.counters();
     }
 }
 
-/// What a call came to, in slots.
+/// What a call came to: datums that were taken and refused, and the slots that were not sent.
 #[derive(Debug, Default)]
 struct Tally {
     taken: usize,
@@ -175,18 +171,6 @@ struct Tally {
 /// Seconds since 1970, by the wall clock: a datum's timestamp is one.
 fn wall() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn datum(slot: &Slot, dimension: &str, value: &str) -> MetricDatum {
-    MetricDatum::builder()
-        .metric_name(METRIC)
-        .dimensions(Dimension::builder().name(dimension).value(value).build())
-        .timestamp(DateTime::from_secs(i64::try_from(slot.unix).unwrap_or_default()))
-        .value(slot.mean)
-        .unit(StandardUnit::Percent)
-        // Ten-second datums count as high resolution; it is the calls that cost, not the resolution.
-        .storage_resolution(1)
-        .build()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! BUILDS: the composition root. Nothing else constructs a client; each effect is handed to the step that performs it.
 
+mod renew;
+
 use crate::aws::Aws;
 use crate::board::Board;
-use crate::bootstrap;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, Source};
 use crate::control;
@@ -14,14 +15,16 @@ use crate::health;
 use crate::hook::Hooks;
 use crate::http;
 use crate::imds::Imds;
-use crate::lifecycle::{Effect, Event, HOOK_GRACE, Hook, Lifecycle, Notice, Phase, Policy, Settled};
+use crate::lifecycle::{Effect, Event, HOOK_GRACE, Hook, Lifecycle, Notice, Phase, Settled};
 use crate::metrics::{Flush, Metrics};
 use crate::notice::Poller;
+use crate::record::{self, End, Record};
 use crate::state::State;
 use crate::systemd;
 use crate::targets::Targets;
 use anyhow::Context;
-use std::path::{Path, PathBuf};
+use renew::{policy, watch_bootstrap};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -48,6 +51,7 @@ pub struct World {
     events: mpsc::Sender<Event>,
     said: Mutex<Said>,
     alive_every: Option<Duration>,
+    record: Arc<Record>,
 }
 
 /// What systemd was told last.
@@ -55,6 +59,8 @@ pub struct World {
 struct Said {
     status: Option<(Phase, String)>,
     alive: Option<Instant>,
+    /// To the record: the most final end.
+    end: Option<End>,
 }
 
 /// Runs the agent to its end, with all files under `root`; or until user data has changed its settings, which come back
@@ -77,6 +83,13 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
     // After the address is ours: a socket that lies there now is an earlier agent's.
     tokio::spawn(control::serve(root.join(control::PATH), board.clone(), clock, events.clone()));
 
+    let record =
+        Arc::new(Record::new(config.record.clone(), group.clone(), imds.clone(), board.clone(), root));
+    if !life.phase().is_leaving() {
+        record.goes_on().await;
+    }
+    board.note(concat!("agent ", env!("CARGO_PKG_VERSION"), " started"));
+
     let world = World {
         hooks: Hooks::new(
             group.clone(),
@@ -94,6 +107,7 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
         events: events.clone(),
         said: Mutex::default(),
         alive_every: systemd::alive_every(),
+        record: record.clone(),
     };
     let poller = Poller {
         imds,
@@ -117,54 +131,20 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
     tokio::spawn(health::watch(config, board, events.clone()));
     let interrupted = signals(events, clock)?;
     systemd::ready();
-    let mut next = None;
+    let (mut next, mut handed_over) = (None, false);
     let stop = async {
         tokio::select! {
             () = interrupted => {}
             Ok(config) = renewed => next = Some(config),
         }
+        handed_over = true;
     };
     driver::run(life, open, &world, clock, heard, stop).await;
-    Ok(next)
-}
-
-/// The configuration's, with room for the bootstrap that is under way: its parts may have bounds of their own.
-fn policy(config: &Config, root: &Path) -> Policy {
-    let mut policy = config.policy();
-    if let Some(bound) = bootstrap::Report::read(root).and_then(|report| report.bound_ms) {
-        let more = Duration::from_millis(bound).saturating_sub(config.bootstrap_timeout);
-        policy.bootstrap_deadline = policy.bootstrap_deadline.saturating_add(more);
+    if !handed_over {
+        // Whatever else is on its way: the exit waits for the record no longer than this.
+        let _ = tokio::time::timeout(record::BOUND, record.send(End::Over)).await;
     }
-    policy
-}
-
-async fn watch_bootstrap(
-    root: PathBuf,
-    board: Board,
-    events: mpsc::Sender<Event>,
-    source: Source,
-    config: Config,
-    renew: oneshot::Sender<Config>,
-) {
-    let deadline = policy(&config, &root).bootstrap_deadline;
-    let renew = Mutex::new(Some(renew));
-    let outdated = |_: &bootstrap::Report| {
-        let now = match source.load() {
-            Ok(now) => now,
-            Err(error) => {
-                // Bootstrap says so too, and fails; what runs goes on as it is.
-                tracing::warn!(reason = %error, "settings not taken over");
-                return false;
-            }
-        };
-        if now == config && policy(&now, &root).bootstrap_deadline <= deadline {
-            return false;
-        }
-        tracing::info!("settings have changed, starting over with them");
-        let renew = renew.lock().unwrap_or_else(PoisonError::into_inner).take();
-        renew.is_some_and(|renew| renew.send(now).is_ok())
-    };
-    bootstrap::watch(&root, board, events, outdated).await;
+    Ok(next)
 }
 
 fn drain(config: &Config, group: &Arc<Group>, board: &Board, clock: Clock, root: &Path) -> Drain {
@@ -251,8 +231,18 @@ impl driver::World for World {
     }
 
     fn record(&self, life: &Lifecycle) {
-        let phase = self.board.lock().phase;
+        let (phase, failure, notices) = {
+            let status = self.board.lock();
+            (status.phase, status.failure, status.notices.clone())
+        };
         self.board.record(life, self.clock.now());
+        for notice in life.notices().iter().filter(|notice| !notices.contains(notice)) {
+            self.board.note(format!("notice from {}", notice.name()));
+        }
+        if failure.is_none() && life.failure().is_some() {
+            let reason = self.board.lock().reason.clone();
+            self.board.note(format!("instance failed: {reason}"));
+        }
         if phase != life.phase() {
             self.board.note(format!("phase is {}", life.phase().name()));
         }
@@ -262,6 +252,7 @@ impl driver::World for World {
             // The life goes on; only a kill would cost it its memory.
             tracing::warn!(reason = error, "state not written");
         }
+        self.end(life);
         self.say(life);
     }
 
@@ -284,6 +275,17 @@ impl driver::World for World {
 }
 
 impl World {
+    /// Sends the record when the life ends, beside all else: nothing waits for it but the exit.
+    fn end(&self, life: &Lifecycle) {
+        let Some(end) = record::due(life) else { return };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.end < Some(end) {
+            said.end = Some(end);
+            let record = self.record.clone();
+            tokio::spawn(async move { record.send(end).await });
+        }
+    }
+
     fn say(&self, life: &Lifecycle) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let status = self.board.lock();

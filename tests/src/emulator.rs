@@ -65,10 +65,26 @@ impl Emulator {
         blocks.iter().map(read).collect()
     }
 
-    /// The stand-in routes by the signature's scope and does not verify it.
     fn ebs(&self, path: &str) -> Vec<u8> {
-        let scope = "Credential=test/20260101/us-east-1/ebs/aws4_request, SignedHeaders=host, Signature=0";
-        self.exchange(&format!("GET {path} HTTP/1.0\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n\r\n"))
+        self.signed("ebs", "GET", path, "", "")
+    }
+
+    /// A call in AWS JSON 1.1, such as `Logs_20140328.GetLogEvents`, and its answer.
+    pub fn json(&self, service: &str, target: &str, body: &str) -> Value {
+        let headers = format!("Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: {target}\r\n");
+        let answer = self.signed(service, "POST", "/", &headers, body);
+        if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer).expect("JSON") }
+    }
+
+    /// A request with a signature; the stand-in routes by its scope and does not verify it.
+    pub fn signed(&self, service: &str, method: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
+        let scope = format!(
+            "Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        let length = body.len();
+        self.exchange(&format!(
+            "{method} {path} HTTP/1.0\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        ))
     }
 
     /// All calls of one operation so far, with their parameters.

@@ -38,14 +38,40 @@ impl Wanted<'_> {
         // In GovCloud the plain addresses of these two are the FIPS ones, as in their endpoint rules.
         let plain = region.starts_with("us-gov-") && !dual_stack && matches!(service.name, "ssm" | "logs");
         let suffix = if fips && !plain { "-fips" } else { "" };
-        let domain = if dual_stack { both } else { domain };
-        format!("https://{}{suffix}.{region}.{domain}", service.name)
+        match (service.name, dual_stack) {
+            // S3 has had both protocols since before there were domains for them.
+            ("s3", true) => format!("https://s3{suffix}.dualstack.{region}.{domain}"),
+            (name, true) => format!("https://{name}{suffix}.{region}.{both}"),
+            (name, false) => format!("https://{name}{suffix}.{region}.{domain}"),
+        }
     }
 }
 
 /// Where `service` is reached, without a slash at the end: as `AWS_ENDPOINT_URL_<SERVICE>`, `AWS_ENDPOINT_URL` or the
 /// profile says, or where it is documented to be.
 pub(super) fn endpoint(config: &SdkConfig, service: &Service) -> String {
+    given(config, service).unwrap_or_else(|| documented(config, service))
+}
+
+/// Where `bucket` is reached, and the beginning of its paths there: by its own host name; by a path where the endpoint is
+/// given, or where the certificate does not cover the name (it covers no dots).
+pub(super) fn bucket(config: &SdkConfig, service: &Service, bucket: &str) -> (String, String) {
+    let folder = format!("/{bucket}");
+    match given(config, service) {
+        Some(url) => (url, folder),
+        None if bucket.contains('.') => (documented(config, service), folder),
+        None => (documented(config, service).replacen("://", &format!("://{bucket}."), 1), String::new()),
+    }
+}
+
+fn documented(config: &SdkConfig, service: &Service) -> String {
+    let region = config.region().map_or("", |region| region.as_ref());
+    let fips = config.use_fips().unwrap_or(false);
+    let dual_stack = config.use_dual_stack().unwrap_or(false);
+    Wanted { region, fips, dual_stack }.url(service)
+}
+
+fn given(config: &SdkConfig, service: &Service) -> Option<String> {
     let key = ServiceConfigKey::builder()
         .service_id(service.id)
         .env("AWS_ENDPOINT_URL")
@@ -53,16 +79,9 @@ pub(super) fn endpoint(config: &SdkConfig, service: &Service) -> String {
         .build()
         .ok();
     let own = config.service_config().zip(key).and_then(|(settings, key)| settings.load_config(key));
-    let given = own.or_else(|| config.endpoint_url().map(str::to_owned)).filter(|url| !url.is_empty());
-    given.map_or_else(
-        || {
-            let region = config.region().map_or("", |region| region.as_ref());
-            let fips = config.use_fips().unwrap_or(false);
-            let dual_stack = config.use_dual_stack().unwrap_or(false);
-            Wanted { region, fips, dual_stack }.url(service)
-        },
-        |url| url.trim_end_matches('/').to_owned(),
-    )
+    own.or_else(|| config.endpoint_url().map(str::to_owned))
+        .filter(|url| !url.is_empty())
+        .map(|url| url.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -120,5 +139,21 @@ mod tests {
         assert_eq!(endpoint(&config, &SSM), "http://127.0.0.1:2");
         let config = config.to_builder().endpoint_url("").build();
         assert_eq!(endpoint(&config, &LOGS), "https://logs.eu-central-1.amazonaws.com");
+    }
+
+    #[test]
+    fn a_bucket_is_a_host_unless_the_endpoint_is_given_or_its_name_has_dots() {
+        let s3 = Service { id: "S3", name: "s3", target: "" };
+        let given = crate::fake::sdk("http://127.0.0.1:2");
+        let pair = |url: &str, folder: &str| (url.to_owned(), folder.to_owned());
+        assert_eq!(bucket(&given, &s3, "logs"), pair("http://127.0.0.1:2", "/logs"));
+        let documented = given.to_builder().endpoint_url("").build();
+        let host = "https://logs.s3.eu-central-1.amazonaws.com";
+        assert_eq!(bucket(&documented, &s3, "logs"), pair(host, ""));
+        let plain = "https://s3.eu-central-1.amazonaws.com";
+        assert_eq!(bucket(&documented, &s3, "my.logs"), pair(plain, "/my.logs"));
+        let both = documented.to_builder().use_dual_stack(true).build();
+        let host = "https://logs.s3.dualstack.eu-central-1.amazonaws.com";
+        assert_eq!(bucket(&both, &s3, "logs"), pair(host, ""));
     }
 }

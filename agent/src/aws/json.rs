@@ -30,6 +30,7 @@ impl Aws {
         let request = Request {
             method: "POST",
             path: "/".to_owned(),
+            bucket: None,
             headers: vec![
                 ("content-type", "application/x-amz-json-1.1".to_owned()),
                 ("x-amz-target", format!("{}.{operation}", service.target)),

@@ -40,6 +40,8 @@ pub(super) struct Request {
     pub(super) method: &'static str,
     /// Begins with a slash, encoded.
     pub(super) path: String,
+    /// The bucket that the path is in.
+    pub(super) bucket: Option<String>,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Bytes,
 }
@@ -65,13 +67,19 @@ pub(super) async fn send(
     aws: &Aws,
     service: &Service,
     call: &'static str,
-    request: Request,
+    mut request: Request,
 ) -> Result<Bytes, Error> {
     let config = aws.config().await?;
+    let mut url = endpoint::endpoint(config, service);
+    if let Some(bucket) = &request.bucket {
+        let folder;
+        (url, folder) = endpoint::bucket(config, service, bucket);
+        request.path.insert_str(0, &folder);
+    }
     let mut operation = Operation::builder()
         .service_name(service.id)
         .operation_name(call)
-        .endpoint_url(&endpoint::endpoint(config, service))
+        .endpoint_url(&url)
         .with_connection_poisoning()
         .interceptor(ServiceClockSkewInterceptor::new())
         .retry_classifier(TransientErrorClassifier::<Refusal>::new())

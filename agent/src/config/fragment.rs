@@ -1,6 +1,6 @@
 //! One configuration file as written: every key optional, unknown keys refused, merged in order.
 
-use super::{Check, Probe};
+use super::{Check, Probe, Published, RecordTo};
 use crate::lifecycle::OnFailure;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use std::net::SocketAddr;
@@ -67,6 +67,7 @@ pub(super) struct Fragment {
     pub(super) drain: Drain,
     pub(super) spot: Spot,
     pub(super) metrics: Metrics,
+    pub(super) record: Record,
     pub(super) bootstrap: Bootstrap,
 }
 
@@ -108,7 +109,16 @@ table!(Drain {
     stub_status: String,
 });
 table!(Spot { rebalance: Rebalance });
-table!(Metrics { enabled: bool, namespace: String, sample: Span, period: Span, dimensions: Vec<String> });
+table!(Metrics {
+    enabled: bool,
+    namespace: String,
+    publish: Vec<Published>,
+    sample: Span,
+    period: Span,
+    resolution: Span,
+    dimensions: Vec<String>,
+});
+table!(Record { to: RecordTo, log_group: String, bucket: String, prefix: String });
 table!(Bootstrap { timeout: Span, imds_wait: Span });
 
 impl Fragment {
@@ -135,6 +145,7 @@ impl Fragment {
         self.drain.merge(later.drain);
         self.spot.merge(later.spot);
         self.metrics.merge(later.metrics);
+        self.record.merge(later.record);
         self.bootstrap.merge(later.bootstrap);
     }
 }

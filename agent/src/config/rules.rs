@@ -1,7 +1,6 @@
 //! The rules between keys: each message names the keys, and what to do.
 
 use super::{Config, Probe};
-use std::time::Duration;
 
 impl Config {
     /// The first broken rule between keys.
@@ -21,33 +20,13 @@ impl Config {
         });
         let pairs = [
             (self.quiet >= self.drain_max, "drain.quiet must be shorter than drain.max"),
-            (
-                self.metrics.sample > Duration::from_secs(10),
-                "metrics.sample must be at most 10s: a datum covers ten seconds",
-            ),
-            (
-                self.metrics.period < Duration::from_secs(10),
-                "metrics.period must be at least 10s: a datum covers ten seconds",
-            ),
-            (
-                self.metrics.namespace.is_empty(),
-                "metrics.namespace must not be empty: set metrics.enabled = false for none",
-            ),
             (self.scripts.iter().any(Vec::is_empty), "drain.scripts holds an empty command"),
         ];
-        let unknown = self
-            .metrics
-            .dimensions
-            .iter()
-            .find(|name| !matches!(name.as_str(), "InstanceId" | "AutoScalingGroupName"));
         name_twice
             .or(check_url)
             .or_else(|| self.stub_status.as_deref().and_then(|address| url("drain.stub_status", address)))
             .or_else(|| pairs.iter().find(|(broken, _)| *broken).map(|(_, rule)| (*rule).to_owned()))
-            .or_else(|| {
-                unknown.map(|name| {
-                    format!("metrics.dimensions has '{name}': only InstanceId and AutoScalingGroupName are published")
-                })
-            })
+            .or_else(|| self.metrics.rules())
+            .or_else(|| self.record.rules())
     }
 }

@@ -119,6 +119,28 @@ fn published(page: &mut Page, status: &Status) {
     {
         page.labelled(&[("mode", mode)], percent / 100.0);
     }
+    for (name, help, space) in [
+        ("kiln_memory_used_bytes", "Memory in use.", metrics.memory),
+        ("kiln_disk_used_bytes", "The root file system's bytes in use.", metrics.disk),
+    ] {
+        if let Some(space) = space {
+            page.plain(name, Kind::Gauge, help, space.used_bytes);
+        }
+    }
+    for (name, help, space) in [
+        ("kiln_memory_total_bytes", "All memory.", metrics.memory),
+        ("kiln_disk_total_bytes", "The root file system's bytes, but those kept for root.", metrics.disk),
+    ] {
+        if let Some(space) = space {
+            page.plain(name, Kind::Gauge, help, space.total_bytes);
+        }
+    }
+    page.plain(
+        "kiln_metrics_backlog_bytes",
+        Kind::Gauge,
+        "Memory that waiting datums take.",
+        metrics.backlog_bytes,
+    );
     page.plain("kiln_metrics_backlog", Kind::Gauge, "Datums that wait to be sent.", metrics.backlog);
     page.plain("kiln_metrics_sent_total", Kind::Counter, "Datums that CloudWatch took.", metrics.sent);
     page.plain(

@@ -3,47 +3,92 @@
 use super::*;
 use crate::fake::{self, Fake, metadata};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+
+/// 77.0 as CBOR has it, read as text: what the `CloudWatch` here takes for a bad value.
+const BAD: &str = "@S@\0\0\0\0\0";
 
 #[tokio::test]
 async fn the_groups_datum_goes_out_only_for_slots_in_service() {
     let cloud = Cloud::start(200).await;
     let slots = vec![slot(10, true), slot(20, false), slot(30, true)];
     let tally = cloud.metrics(&["InstanceId", "AutoScalingGroupName"]).publish(slots).await;
-    assert_eq!((tally.taken, tally.refused, tally.left.len()), (3, 0, 0));
+    assert_eq!((tally.taken, tally.refused, tally.left.len()), (5, 0, 0));
     let calls = cloud.calls();
     assert_eq!(calls.len(), 1, "one call for all");
     let count = |text: &str| calls[0].matches(text).count();
-    assert_eq!((count("InstanceId"), count("AutoScalingGroupName"), count(METRIC)), (3, 2, 5));
+    assert_eq!((count("InstanceId"), count("AutoScalingGroupName"), count("CPUUtilization")), (3, 2, 5));
     assert!(calls[0].contains("i-0abc") && calls[0].contains("web") && calls[0].contains("Kiln"));
 }
 
 #[tokio::test]
-async fn a_full_buffer_fits_one_call() {
+async fn what_is_asked_for_is_published_and_nothing_that_was_not_sampled() {
     let cloud = Cloud::start(200).await;
-    let mut buffer = Buffer::default();
-    buffer.extend((0..10_000).map(|n| slot(n * 10, true)));
-    let (waiting, _, dropped) = buffer.counters();
-    assert_eq!(dropped, 10_000 - waiting as u64);
-    cloud.metrics(&["InstanceId", "AutoScalingGroupName"]).publish(buffer.take(100_000)).await;
-    let calls = cloud.calls();
-    let datums = calls[0].matches(METRIC).count();
-    assert!(
-        calls.len() == 1 && datums <= 1000 && calls[0].len() < 1_000_000,
-        "{datums} in {}",
-        calls[0].len()
-    );
+    let mut metrics = cloud.metrics(&["InstanceId"]);
+    metrics.settings.publish = vec![Published::Steal, Published::Memory, Published::Disk];
+    let mut full = slot(10, true);
+    full.means = [1.0; _];
+    full.means[Published::Disk.index()] = f64::INFINITY;
+    assert_eq!(metrics.publish(vec![full]).await.taken, 2);
+    let call = &cloud.calls()[0];
+    assert!(call.contains("CPUSteal") && call.contains("MemoryUtilization"), "{call}");
+    assert!(!call.contains("CPUUtilization") && !call.contains("DiskUtilization"), "{call}");
 }
 
 #[tokio::test]
-async fn an_outage_keeps_the_slots_and_says_so_once() {
+async fn a_buffer_full_of_the_longest_names_goes_out_within_the_limits_of_a_call() {
+    let cloud = Cloud::start(200).await;
+    cloud.board.lock().group = Some("g".repeat(255));
+    let mut metrics = cloud.metrics(&["InstanceId", "AutoScalingGroupName"]);
+    metrics.settings.publish = Published::ALL.to_vec();
+    metrics.settings.namespace = "n".repeat(255);
+    let mut buffer = metrics.buffer();
+    buffer.extend((0..10_000).map(|n| Slot { means: [50.0; _], ..slot(n * 10, true) }));
+    let (waiting, _, _, dropped) = buffer.counters();
+    assert_eq!(waiting + dropped, 10_000 * 14);
+    let tally = metrics.publish(buffer.take(100_000)).await;
+    assert_eq!(tally.taken as u64, waiting);
+    for call in cloud.calls() {
+        let datums = call.matches("MetricName").count();
+        assert!(datums <= 1000 && call.len() < 1_000_000, "{datums} in {}", call.len());
+    }
+}
+
+#[tokio::test]
+async fn one_bad_datum_costs_only_itself() {
+    let cloud = Cloud::start(200).await;
+    let mut slots: Vec<Slot> = (0..360).map(|number| slot(number * 10, true)).collect();
+    slots[123].means[0] = 77.0;
+    let tally = cloud.metrics(&["InstanceId"]).publish(slots).await;
+    assert_eq!((tally.taken, tally.refused, tally.left.len()), (359, 1, 0));
+    assert!(cloud.calls().len() <= 20, "{} calls", cloud.calls().len());
+    assert!(cloud.board.snapshot().errors.contains_key("metrics"));
+}
+
+#[tokio::test]
+async fn a_fault_that_is_in_no_datum_is_not_searched_for_each_minute() {
+    let cloud = Cloud::start(400).await;
+    let metrics = cloud.metrics(&["InstanceId"]);
+    let mut before = 0;
+    for expected in [25, 1, 1] {
+        let slots: Vec<Slot> = (0..360).map(|number| slot(number * 10, true)).collect();
+        let tally = metrics.publish(slots).await;
+        assert_eq!((tally.taken, tally.refused), (0, 360));
+        let calls = cloud.calls().len();
+        assert_eq!(calls - before, expected);
+        before = calls;
+    }
+    cloud.status.store(200, Ordering::Relaxed);
+    assert_eq!(metrics.publish(vec![slot(10, true)]).await.taken, 1);
+}
+
+#[tokio::test]
+async fn an_outage_keeps_the_slots_and_says_so() {
     for (status, kept) in [(503, 2), (429, 2), (400, 0)] {
         let cloud = Cloud::start(status).await;
         let metrics = cloud.metrics(&["InstanceId"]);
         let tally = metrics.publish(vec![slot(10, true), slot(20, true)]).await;
         assert_eq!((tally.left.len(), tally.refused), (kept, 2 - kept), "{status}");
-        let said = cloud.board.snapshot().errors.remove("metrics").expect("it is said");
-        assert!(!cloud.board.error("metrics", Some(&said)) || cloud.board.error("metrics", None));
+        assert!(cloud.board.snapshot().errors.contains_key("metrics"), "{status}: it is said");
         metrics.publish(tally.left).await;
         cloud.status.store(200, Ordering::Relaxed);
         metrics.publish(vec![slot(30, true)]).await;
@@ -64,6 +109,8 @@ async fn a_flush_sends_what_is_there_without_waiting_for_the_period() {
     flushes.send(done).await.expect("the publisher listens");
     tokio::time::timeout(Duration::from_secs(5), answer).await.expect("in time").expect("it answers");
     assert_eq!(cloud.calls().len(), 1);
+    let row = cloud.board.snapshot().metrics;
+    assert!(row.memory.is_some() && row.disk.is_some(), "{row:?}");
 }
 
 struct Cloud {
@@ -82,6 +129,7 @@ impl Cloud {
                 return (code, body.into_bytes());
             }
             match served.load(Ordering::Relaxed) {
+                200 if asked.body.contains(BAD) => (400, failure("InvalidParameterValue")),
                 200 => (200, vec![0xa0]),
                 429 => (400, failure("Throttling")),
                 400 => (400, failure("InvalidParameterValue")),
@@ -96,11 +144,9 @@ impl Cloud {
 
     fn metrics(&self, dimensions: &[&str]) -> Metrics {
         let settings = config::Metrics {
-            enabled: true,
-            namespace: "Kiln".to_owned(),
             sample: Duration::from_millis(20),
-            period: Duration::from_mins(1),
             dimensions: dimensions.iter().map(|name| (*name).to_owned()).collect(),
+            ..config::Config::parse("", "defaults").expect("every key is optional").metrics
         };
         Metrics::new(
             settings,
@@ -127,5 +173,7 @@ fn failure(code: &str) -> Vec<u8> {
 }
 
 fn slot(unix: u64, serving: bool) -> Slot {
-    Slot { unix, mean: 50.0, serving }
+    let mut means: Values = [f64::NAN; _];
+    means[0] = 50.0;
+    Slot { unix, means, serving }
 }

@@ -49,7 +49,7 @@ impl Metadata {
     }
 
     /// Answers on a loopback port for as long as the test runs.
-    pub(super) fn serve(&self) -> SocketAddr {
+    pub fn serve(&self) -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
         let address = listener.local_addr().expect("its number");
         let metadata = Arc::new(self.clone());

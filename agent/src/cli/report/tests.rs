@@ -211,7 +211,7 @@ fn serving() -> Status {
     status.hooks.insert("launch".to_owned(), HookStep::Settled(Settled::Completed));
     status.checks = vec![row("shop", Some(true), None)];
     let cpu = Cpu { utilization: 12.4, ..Cpu::default() };
-    status.metrics = MetricsRow { cpu, backlog: 6, sent: 1440, dropped: 0 };
+    status.metrics = MetricsRow { cpu, backlog: 6, sent: 1440, ..MetricsRow::default() };
     status.timeline = [
         entry("01:11:50", "bootstrap succeeded"),
         entry("01:12:05", "phase is serving"),

@@ -1,7 +1,7 @@
 //! The page, read back by a parser that takes nothing but what the format's definition says.
 
 use super::*;
-use crate::board::{CallRow, CheckRow, ImdsRow, TargetRow};
+use crate::board::{CallRow, CheckRow, ImdsRow, Space, TargetRow};
 use crate::fake;
 use crate::lifecycle::{Hook, Notice, Settled};
 use proptest::prelude::*;
@@ -20,6 +20,7 @@ fn a_life_in_the_middle_of_its_drain_is_told_whole() {
     status.imds = ImdsRow { requests: 70, errors: 2 };
     status.calls.insert("PutMetricData".to_owned(), CallRow { ok: 5, failed: 1, ..CallRow::default() });
     status.metrics.cpu.utilization = 25.0;
+    status.metrics.memory = Some(Space { used_bytes: 5, total_bytes: 8 });
     status.errors.insert("targets".to_owned(), "denied".to_owned());
     let samples = parse(&text(&status)).expect("the page is of the format");
     let expected = [
@@ -40,6 +41,8 @@ fn a_life_in_the_middle_of_its_drain_is_told_whole() {
         ("kiln_aws_calls_total{operation=PutMetricData,result=failed}", 1.0),
         ("kiln_aws_calls_total{operation=PutMetricData,result=silent}", 0.0),
         ("kiln_cpu_utilization_ratio{}", 0.25),
+        ("kiln_memory_used_bytes{}", 5.0),
+        ("kiln_memory_total_bytes{}", 8.0),
         ("kiln_error{part=targets}", 1.0),
     ];
     for (sample, value) in expected {
@@ -52,7 +55,9 @@ fn a_life_that_has_just_begun_leaves_out_what_is_unknown() {
     let samples = parse(&text(&fake::board().snapshot())).expect("the page is of the format");
     assert_eq!(samples.get("kiln_phase{phase=bootstrapping}"), Some(&1.0));
     let has = |name: &str| samples.keys().any(|sample| sample.starts_with(name));
-    assert!(!has("kiln_connections") && !has("kiln_aws_calls_total") && !has("kiln_error"));
+    assert!(
+        !has("kiln_connections") && !has("kiln_disk") && !has("kiln_aws_calls_total") && !has("kiln_error")
+    );
 }
 
 #[test]
