@@ -1,6 +1,5 @@
 //! The flight record on the wire: the shipped agent lives a short life, and what is left of it is read back.
 
-use base64::Engine as _;
 use kiln_tests::emulator::Emulator;
 use kiln_tests::programs::agent;
 use kiln_tests::qemu::Metadata;
@@ -115,6 +114,7 @@ fn start(aws: &Emulator, config: &Path, metadata: &str) -> Child {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script]).arg(agent()).arg(config).env_clear();
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("AWS_ENDPOINT_URL", aws.url());
+    command.env("AWS_REGION", "us-east-1");
     command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{metadata}"));
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
