@@ -1,4 +1,4 @@
-//! The CPU metric: where it goes, what it costs, and whether it arrives.
+//! The metrics: what they cost, and whether they arrive.
 
 use super::{Finding, text};
 use crate::board::Status;
@@ -14,33 +14,22 @@ const MONTH: u64 = 730 * 3_600;
 /// Above this an instance's metrics cost more than its root volume of 12 GiB.
 const DEAR: u64 = 1_000_000;
 /// Ten minutes of slots: more than one lost call.
-const BACKLOG: usize = 60;
+const BACKLOG: u64 = 60;
 
 pub(super) fn judge(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     if !config.metrics.enabled {
-        return vec![Finding::skipped("metrics.namespace", "metrics.enabled is false")];
+        return vec![Finding::skipped("metrics.cost", "metrics.enabled is false")];
     }
-    vec![namespace(&config.metrics.namespace), cost(config), arrival(status)]
-}
-
-fn namespace(name: &str) -> Finding {
-    const CHECK: &str = "metrics.namespace";
-    if name.starts_with("AWS/") || name.starts_with(':') || name.len() > 255 {
-        return Finding::fail(
-            CHECK,
-            format!("'{name}' is not taken: AWS/ is for AWS' own, and 255 characters are the limit"),
-            "set metrics.namespace to a name of yours",
-        );
-    }
-    Finding::ok(CHECK, name)
+    vec![cost(config), arrival(status)]
 }
 
 fn cost(config: &Config) -> Finding {
     const CHECK: &str = "metrics.cost";
     let has = |name: &str| config.metrics.dimensions.iter().any(|dimension| dimension == name);
     let period = config.metrics.period.as_secs().max(1);
-    let instance = if has("InstanceId") { METRIC } else { 0 } + MONTH / period * CALL;
-    let group = if has("AutoScalingGroupName") { METRIC } else { 0 };
+    let metrics = METRIC * u64::try_from(config.metrics.publish.len()).unwrap_or(u64::MAX);
+    let instance = if has("InstanceId") { metrics } else { 0 } + MONTH / period * CALL;
+    let group = if has("AutoScalingGroupName") { metrics } else { 0 };
     let found = format!(
         "{} an instance-month and {} a group-month at list price (US East, 2026-11: $0.30 a metric, $0.01 a thousand calls)",
         dollars(instance),
