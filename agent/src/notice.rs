@@ -16,8 +16,9 @@ use tokio::time::Instant;
 const SPOT_POLL: Duration = Duration::from_secs(5);
 /// And of the rebalance recommendation, when it is only reported: nothing is done about it that could come late.
 const ADVICE_POLL: Duration = Duration::from_secs(30);
-/// Longest pause after failed reads: the service comes back, and so must the agent.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Longest pause after failed reads: the service is link-local and one read is all it takes, while a spot interruption that
+/// falls into an outage has two minutes from its start.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// `spot/instance-action`, as far as it is used.
 #[derive(Debug, Deserialize)]

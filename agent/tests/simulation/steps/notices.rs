@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::{Steps, TWO_MINUTES};
 
 const SPOT_POLL: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl Steps {
     /// As `Poller::run`: target state, spot action, rebalance.
@@ -25,7 +26,7 @@ impl Steps {
                     failures = 0;
                     poll
                 }
-                Err(()) => self.pause(&mut failures, poll, Duration::from_secs(15)).max(poll),
+                Err(()) => self.pause(&mut failures, poll, LONGEST_PAUSE).max(poll),
             };
             sleep(pause).await;
         }
