@@ -104,9 +104,11 @@ async fn a_drain_that_hangs_is_not_kept_alive() {
 async fn heartbeats_end_at_the_global_timeout() {
     let asg = Asg::start(&["Terminating:Wait"], &["only"], &[]).await;
     asg.drains();
+    // On a loaded machine the first beat may come after all of it.
     let limited = HookInfo { global_timeout: Duration::from_millis(50), ..info(30) };
     asg.hooks.beat_for(&limited).await;
-    assert!((1..=10).contains(&asg.calls(BEAT).len()));
+    let beats = asg.calls(BEAT).len();
+    assert!(beats <= 7, "{beats} heartbeats, a pause of 8 ms before each, in 50 ms");
 }
 
 #[tokio::test]

@@ -1,0 +1,76 @@
+//! The way back: what was told to leave is registered again.
+
+use super::elb::{Elb, owned, refused, rows};
+use super::*;
+
+#[tokio::test]
+async fn exactly_what_was_told_comes_back_even_by_the_next_agent() {
+    let elb = Elb::start(&[
+        (WEB, &[rows(&[("i-0abc", 80, "healthy"), ("i-0abc", 8080, "draining"), ("i-0def", 80, "healthy")])]),
+        (API, &[rows(&[("10.0.0.7", 9000, "healthy")])]),
+    ])
+    .await;
+    elb.targets(None).leave().await;
+    let next = elb.targets(None);
+    assert!(next.rejoin().await);
+    let mut sent = elb.sent("RegisterTargets");
+    sent.sort();
+    assert_eq!(sent, [(API, vec!["10.0.0.7:9000"]), (WEB, vec!["i-0abc:80"])].map(owned));
+    assert!(!elb.root.path().join(PATH).exists(), "nothing is owed any more");
+    assert!(next.rejoin().await);
+    assert_eq!(elb.sent("RegisterTargets").len(), 2, "and nothing is registered twice");
+}
+
+#[tokio::test]
+async fn the_way_back_goes_through_an_outage_and_drops_what_is_gone() {
+    let (tries, ours) = (std::sync::atomic::AtomicUsize::new(0), [rows(&[("i-0abc", 80, "healthy")])]);
+    let elb = Elb::answering(&[(WEB, &ours), (API, &ours)], move |arn| {
+        match (arn == API, tries.fetch_add(usize::from(arn == WEB), Ordering::SeqCst)) {
+            (true, _) => refused("TargetGroupNotFound"),
+            (_, 0) => refused("Throttling"),
+            (_, 1) => (503, String::new()),
+            _ => (200, result("RegisterTargets", "")),
+        }
+    })
+    .await;
+    let targets = elb.targets(None);
+    targets.leave().await;
+    assert!(targets.rejoin().await);
+    let of = |arn| elb.sent("RegisterTargets").iter().filter(|(group, _)| group == arn).count();
+    assert_eq!((of(WEB), of(API)), (3, 1));
+    let said = elb.board.snapshot();
+    assert!(said.timeline.iter().any(|entry| entry.what.contains("not registered again in api")), "{said:?}");
+    assert!(said.errors.is_empty(), "{:?}", said.errors);
+    assert!(!elb.root.path().join(PATH).exists());
+}
+
+#[tokio::test]
+async fn a_drain_that_begins_stops_the_way_back() {
+    let elb =
+        Elb::answering(&[(WEB, &[rows(&[("i-0abc", 80, "healthy")])])], |_| refused("Throttling")).await;
+    let targets = Arc::new(elb.targets(None));
+    targets.leave().await;
+    let back = tokio::spawn({
+        let targets = targets.clone();
+        async move { targets.rejoin().await }
+    });
+    while elb.sent("RegisterTargets").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    targets.leave().await;
+    let calls = elb.sent("RegisterTargets").len();
+    assert!(!back.await.expect("it ends by itself"), "the way out wins");
+    assert_eq!(elb.sent("RegisterTargets").len(), calls, "no call after the way out began");
+    assert!(elb.root.path().join(PATH).exists(), "what was taken out is still known");
+}
+
+#[tokio::test]
+async fn a_group_that_is_no_longer_attached_is_not_come_back_to() {
+    let ours = || rows(&[("i-0abc", 80, "healthy")]);
+    let elb = Elb::start(&[(WEB, &[ours()]), (API, &[ours()])]).await;
+    elb.targets(Some(vec![WEB.to_owned(), API.to_owned()])).leave().await;
+    let later = elb.targets(Some(vec![WEB.to_owned()]));
+    later.leave().await;
+    assert!(later.rejoin().await);
+    assert_eq!(elb.sent("RegisterTargets"), [owned((WEB, vec!["i-0abc:80"]))]);
+}
