@@ -13,8 +13,11 @@ const BOOTSTRAP: &str = "kiln-bootstrap.service";
 const NGINX: &str = "nginx.service";
 /// Bounds systemd's answer; it is a few milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// From the drain's deadline to the unit's: the hook's grace and what comes after it, as agent.toml says.
+/// From the drain's deadline to the agent's end: the hook's grace, 20 s, the last effects, 5 s, and a little.
 const GRACE: Duration = Duration::from_secs(30);
+/// The agent renews its stop timeout from its first turn after SIGTERM on, a turn each second; as much as its watchdog
+/// allows a turn to take.
+const FIRST_WORD: Duration = Duration::from_secs(30);
 const PROPERTIES: &str = "--property=Id,LoadState,ActiveState,SubState,UnitFileState,Result,After,TimeoutStopUSec,\
                           ExecStop,User,NoNewPrivileges,ProtectSystem,CapabilityBoundingSet,NeedDaemonReload";
 
@@ -150,7 +153,6 @@ fn stop_time(agent: &Unit, loaded: &[&Unit], default: Option<Duration>, config: 
     let Some(given) = span(get(agent, "TimeoutStopUSec")) else {
         return Finding::skipped(CHECK, "systemd names no TimeoutStopSec= of the agent");
     };
-    let need = config.drain_max + GRACE;
     if config.drain_max > STOP_BOUND {
         return Finding::warn(
             CHECK,
@@ -162,32 +164,42 @@ fn stop_time(agent: &Unit, loaded: &[&Unit], default: Option<Duration>, config: 
             "lower drain.max: at a shutdown the drain ends then",
         );
     }
-    if given < need {
+    if given < FIRST_WORD {
         let by = if default == Some(given) { " (DefaultTimeoutStopSec=)" } else { "" };
         return Finding::warn(
             CHECK,
-            format!("TimeoutStopSec= is {}{by}; drain.max and 30 s are {}", text(given), text(need)),
             format!(
-                "TimeoutStopSec={}s in a drop-in of {AGENT}: nothing is left if the agent cannot ask for more",
-                need.as_secs()
+                "TimeoutStopSec= is {}{by}: on a busy machine the agent asks for more too late",
+                text(given)
             ),
+            format!("TimeoutStopSec={}s or more in a drop-in of {AGENT}", FIRST_WORD.as_secs()),
         );
     }
-    // They stop the agent first, within their own time.
+    // They stop the agent first, within their own time, which nobody renews.
+    let need = config.drain_max + GRACE;
     let short = loaded.iter().find(|unit| {
         let stop = span(get(unit, "TimeoutStopUSec"));
-        get(unit, "ExecStop").contains(AGENT) && stop.is_some_and(|stop| stop <= given)
+        get(unit, "ExecStop").contains(AGENT) && stop.is_some_and(|stop| stop < need)
     });
     if let Some(unit) = short {
         let id = get(unit, "Id");
         return Finding::warn(
             CHECK,
-            format!("{id} waits at a shutdown for the agent, and no longer than the agent may take"),
-            format!("a longer TimeoutStopSec= for {id}"),
+            format!(
+                "{id} waits at a shutdown for the agent, and less than drain.max and 30 s, {}",
+                text(need)
+            ),
+            format!("TimeoutStopSec={}s in a drop-in of {id}, or a lower drain.max", need.as_secs()),
         );
     }
-    let given = if given == Duration::MAX { "without end".to_owned() } else { text(given) };
-    Finding::ok(CHECK, format!("TimeoutStopSec= is {given}; drain.max and 30 s are {}", text(need)))
+    Finding::ok(
+        CHECK,
+        format!(
+            "the agent has what it asks for, {} at most; drain.max is {}",
+            text(STOP_BOUND),
+            text(config.drain_max)
+        ),
+    )
 }
 
 fn sandbox(agent: &Unit) -> Finding {
