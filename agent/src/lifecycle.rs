@@ -53,7 +53,7 @@ pub struct Lifecycle {
     failure: Option<Failure>,
     /// As last read; `None` outside a group, and until it was read.
     place: Option<Place>,
-    /// Whether this process has read it, and not an earlier one.
+    /// Whether this process has read it, or that there is none, and not an earlier one.
     #[serde(skip)]
     placed: bool,
     launch: HookStep,
@@ -106,9 +106,10 @@ impl Lifecycle {
         }
     }
 
-    /// A life that begins at `now`, and what is to be done from its start.
-    pub fn begin(policy: Policy, now: Moment) -> (Self, Vec<Effect>) {
-        let life = Self::new(policy, now);
+    /// A life that begins at `now`, and what is to be done from its start; `left` says that a life before it, ended by a
+    /// reboot, may have deregistered targets.
+    pub fn begin(policy: Policy, now: Moment, left: bool) -> (Self, Vec<Effect>) {
+        let life = Self { left, ..Self::new(policy, now) };
         let open = life.watch_launch();
         (life, open.into_iter().collect())
     }
@@ -169,6 +170,7 @@ impl Lifecycle {
                 Vec::new()
             }
             (_, Event::Target(place)) => self.bound_for(place, now),
+            (_, Event::Groupless) => self.groupless(),
             (_, Event::Notice { notice, deadline }) => self.notice(notice, deadline, now),
             (Phase::Draining, Event::DrainEnded(how)) => self.drained(how, now),
             // The drain's own timer should have said so; this one cannot be held up by a hanging call.
@@ -243,11 +245,17 @@ impl Lifecycle {
                 self.enter(Phase::Warming, now);
                 self.watch_launch().into_iter().collect()
             }
+            // Called into service while another's notice holds it: that it went to the pool is over and answered.
+            (_, Place::Service) if before == Some(Place::Pool) => {
+                self.leave_pool();
+                Vec::new()
+            }
             // Not ready yet, or drained by an operator, say, and scaled in: the group's hook waits for its answer all the same.
             (_, Place::Pool) if before == Some(Place::Service) && !self.notices.contains(&Notice::Group) => {
                 self.notice(Notice::Pool, None, now)
             }
-            (_, _) => Vec::new(),
+            // After a reboot this is the word that was waited for.
+            (_, _) => self.rejoin().into_iter().collect(),
         }
     }
 }

@@ -55,6 +55,8 @@ struct Due {
     state: Instant,
     spot: Instant,
     advice: Instant,
+    /// The state was absent once, and the lifecycle has heard so.
+    groupless: bool,
 }
 
 impl Poller {
@@ -62,7 +64,7 @@ impl Poller {
     pub async fn run(self) {
         let mut pauses = Pauses::new(self.poll, LONGEST_PAUSE);
         let now = Instant::now();
-        let mut due = Due { state: now, spot: now, advice: now };
+        let mut due = Due { state: now, spot: now, advice: now, groupless: false };
         loop {
             let answer = self.look(&mut due).await;
             let error = answer.as_ref().err().map(ToString::to_string);
@@ -90,7 +92,8 @@ impl Poller {
         if now >= due.state {
             let state = self.imds.get("autoscaling/target-lifecycle-state").await?;
             due.state = self.clock.beat(self.poll);
-            if !self.target(state).await {
+            let absent = state.is_none() && !std::mem::replace(&mut due.groupless, true);
+            if !self.target(state).await || absent && self.events.send(Event::Groupless).await.is_err() {
                 return Ok(false);
             }
         }

@@ -29,18 +29,19 @@ impl State {
         Self { path: root.join(PATH), boot_id: clock::boot_id() }
     }
 
-    /// The life to go on with, and what is open in it; a new one when there is none of this boot.
-    pub fn resume(&self, policy: Policy, now: Moment) -> (Lifecycle, Vec<Effect>) {
+    /// The life to go on with, and what is open in it; a new one when there is none of this boot, with what it has `left`
+    /// as [`Lifecycle::begin`] takes it.
+    pub fn resume(&self, policy: Policy, now: Moment, left: bool) -> (Lifecycle, Vec<Effect>) {
         match self.read() {
             Ok(Some(life)) => {
                 tracing::info!(phase = life.phase().name(), "life resumed");
                 life.resume(policy, now)
             }
-            Ok(None) => Lifecycle::begin(policy, now),
+            Ok(None) => Lifecycle::begin(policy, now, left),
             Err(error) => {
                 // Half a file cannot be (it is renamed into place); a new life reads all it needs from AWS.
                 tracing::warn!(path = %self.path.display(), reason = %error, "state file not usable, life begins anew");
-                Lifecycle::begin(policy, now)
+                Lifecycle::begin(policy, now, left)
             }
         }
     }
@@ -81,7 +82,7 @@ mod tests {
         life.handle(Event::Notice { notice: Notice::Group, deadline: None }, at(10));
         state.write(&life).expect("the folder is ours");
 
-        let (resumed, effects) = State::new(root.path()).resume(policy(), at(20));
+        let (resumed, effects) = State::new(root.path()).resume(policy(), at(20), false);
         assert_eq!(resumed, life);
         assert_eq!(effects, [Effect::StartDrain { deadline: at(70) }, Effect::WatchTerminate]);
         assert_eq!(resumed.hook(Hook::Launch), HookStep::Settled(Settled::Completed));
@@ -91,16 +92,16 @@ mod tests {
     fn a_file_of_another_boot_or_of_no_sense_begins_a_new_life() {
         let root = tempfile::tempdir().expect("a folder for the state");
         let state = State::new(root.path());
-        assert_eq!(state.resume(policy(), at(5)).0.phase(), Phase::Bootstrapping);
+        assert_eq!(state.resume(policy(), at(5), false).0.phase(), Phase::Bootstrapping);
 
         let mut life = Lifecycle::new(policy(), at(0));
         life.handle(Event::Notice { notice: Notice::Spot, deadline: None }, at(1));
         let other_boot = State { boot_id: "another".to_owned(), ..state.clone() };
         other_boot.write(&life).expect("the folder is ours");
-        assert_eq!(state.resume(policy(), at(5)).0.phase(), Phase::Bootstrapping);
+        assert_eq!(state.resume(policy(), at(5), false).0.phase(), Phase::Bootstrapping);
 
         std::fs::write(root.path().join(PATH), "{\"boot_id\":").expect("the folder is ours");
-        assert_eq!(state.resume(policy(), at(5)).0.phase(), Phase::Bootstrapping);
+        assert_eq!(state.resume(policy(), at(5), false).0.phase(), Phase::Bootstrapping);
     }
 
     fn policy() -> Policy {

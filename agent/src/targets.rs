@@ -13,7 +13,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-pub use left::PATH;
+pub use left::{PATH, owed};
 pub use row::must_be_told;
 
 use crate::aws::Error;
@@ -117,6 +117,9 @@ impl Targets {
         };
         self.heard();
         self.report_ok("");
+        if let Some(id) = ids.first() {
+            self.remembered(self.left.claim(id));
+        }
         // A group that is no longer attached is not to be come back to.
         self.remembered(self.left.retain(|arn| groups.iter().any(|group| group == arn)));
         join_all(groups.iter().map(|arn| self.see_off(arn, &ids))).await;
@@ -286,12 +289,6 @@ impl Targets {
         if self.board.error("left", error.as_deref()) && error.is_some() {
             tracing::warn!(reason = error, "list of deregistered targets not written");
         }
-    }
-}
-
-impl From<&TargetRow> for Target {
-    fn from(row: &TargetRow) -> Self {
-        Self { group: row.group.clone(), id: row.id.clone(), port: row.port, zone: row.zone.clone() }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::notice::Poller;
 use crate::record::{self, End, Record};
 use crate::state::State;
 use crate::systemd;
-use crate::targets::Targets;
+use crate::targets::{self, Targets};
 use anyhow::Context;
 use renew::{policy, watch_bootstrap};
 use std::path::Path;
@@ -68,7 +68,7 @@ struct Said {
 pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result<Option<Config>> {
     let clock = Clock::system();
     let state = State::new(root);
-    let (life, open) = state.resume(policy(&config, root), clock.now());
+    let (life, open) = state.resume(policy(&config, root), clock.now(), targets::owed(root));
     let board = Board::new(&life);
     let imds = Arc::new(Imds::from_env().map_err(anyhow::Error::msg)?);
     let aws = Arc::new(Aws::new(imds.clone()).watched_by(board.clone()));

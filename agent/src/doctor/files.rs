@@ -41,11 +41,12 @@ impl File {
     }
 }
 
-const PLACES: [(&str, Kind); 5] = [
+const PLACES: [(&str, Kind); 6] = [
     ("etc/kiln/agent.toml", Kind::Config),
     ("etc/kiln/agent.d", Kind::Config),
     ("etc/kiln/agent.env", Kind::Environment),
     ("run/kiln/agent/state.json", Kind::State),
+    (crate::targets::PATH, Kind::State),
     ("run/kiln/env", Kind::Secret),
 ];
 

@@ -118,6 +118,10 @@ impl Lifecycle {
         if self.phase != Phase::Drained || self.terminate != HookStep::Waiting {
             return Vec::new();
         }
+        if self.notices.contains(&Notice::Group) {
+            // On its way to the pool it was terminated: what waits by then is that action, and has one answer.
+            self.terminate_for = Notice::Group;
+        }
         // Never ABANDON here: it stops other hooks, and may keep the instance as Terminating:Retained, billed.
         self.terminate = HookStep::Asked(Verdict::Continue);
         vec![Effect::CompleteHook(Hook::Terminate, Verdict::Continue)]
@@ -147,6 +151,15 @@ impl Lifecycle {
         // The checks rested during the drain.
         self.healthy = false;
         self.enter(Phase::Warming, now);
+    }
+
+    /// The next way back to the pool is another action of the hook.
+    pub(super) fn leave_pool(&mut self) {
+        let held = self.notices.iter().any(|notice| *notice != Notice::Pool);
+        if held && !self.terminate.is_open() && self.terminate_for == Notice::Pool {
+            self.notices.retain(|notice| *notice != Notice::Pool);
+            (self.terminate, self.terminate_for) = (HookStep::Idle, Notice::Group);
+        }
     }
 
     pub(super) fn exit_if_due(&mut self, now: Moment, effects: &mut Vec<Effect>) {

@@ -156,6 +156,35 @@ fn a_stopped_and_started_agent_brings_back_what_it_deregistered_where_it_is_stil
 }
 
 #[test]
+fn after_a_reboot_comes_back_what_the_life_before_it_deregistered() {
+    for (read, back) in [
+        (Event::Target(Place::Service), true),
+        (Event::Groupless, true),
+        (Event::Target(Place::Pool), false),
+        (Event::Target(Place::Standby), false),
+    ] {
+        let (mut life, effects) = Lifecycle::begin(policy(), at(0), true);
+        assert_eq!(effects, [Effect::WatchLaunch]);
+        life.handle(Event::Bootstrapped { ok: true }, at(1));
+        assert_eq!(life.handle(Event::Healthy, at(2)), [continue_launch()]);
+        let nothing_owed = settled(Hook::Launch, Settled::NothingOwed);
+        assert_eq!(life.handle(nothing_owed, at(3)), [], "its place is not known yet");
+        let effects = life.handle(read, at(4));
+        assert_eq!((effects == [Effect::Rejoin], life.rejoining()), (back, true), "{read:?}: {effects:?}");
+    }
+}
+
+#[test]
+fn a_place_that_is_missing_for_once_is_not_taken_for_none() {
+    let (mut life, _) = served().resume(policy(), at(20));
+    life.handle(operator(None), at(100));
+    life.handle(Event::Ready, at(101));
+    life.handle(Event::Healthy, at(102));
+    assert_eq!(life.handle(Event::Groupless, at(103)), []);
+    assert_eq!(life.handle(Event::Target(Place::Service), at(104)), [Effect::Rejoin]);
+}
+
+#[test]
 fn a_registration_cut_short_by_a_kill_is_asked_for_again() {
     let mut life = served();
     life.handle(operator(None), at(100));

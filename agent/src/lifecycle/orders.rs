@@ -16,6 +16,7 @@ const EVENTS: &[Event] = &[
     Event::Target(Place::Service),
     Event::Target(Place::Pool),
     Event::Target(Place::Standby),
+    Event::Groupless,
     Event::Notice { notice: Notice::Group, deadline: None },
     Event::Notice { notice: Notice::Spot, deadline: Some(Moment::from_millis(150_000)) },
     Event::Notice { notice: Notice::Shutdown, deadline: None },
@@ -46,8 +47,11 @@ fn no_order_of_events_breaks_an_invariant() {
     for (at, event) in path.into_iter().enumerate() {
         served = step(&served, event, &mut history, Moment::from_millis(at as u64), &path);
     }
-    explore(fresh, History::default(), &[]);
-    explore(served, history, &path);
+    explore(fresh, History::default(), &[], DEPTH);
+    explore(served, history, &path, DEPTH);
+    // After a reboot that left targets deregistered, which differs in nothing but their return, four events away.
+    let rebooted = Lifecycle::begin(policy(), Moment::default(), true).0;
+    explore(rebooted, History::default(), &[], DEPTH - 1);
 }
 
 /// What has been seen along one order of events.
@@ -69,9 +73,9 @@ struct History {
     exited: bool,
 }
 
-fn explore(life: Lifecycle, history: History, path: &[Event]) {
+fn explore(life: Lifecycle, history: History, path: &[Event], deep: usize) {
     let mut layer = HashMap::from([((life, history), path.to_owned())]);
-    for depth in 0..DEPTH {
+    for depth in 0..deep {
         let now = Moment::default() + STEP * u32::try_from(depth + 1).expect("a small number");
         let mut next = HashMap::new();
         for ((life, history), path) in &layer {
@@ -145,6 +149,7 @@ fn check(before: &Lifecycle, after: &Lifecycle, effects: &[Effect], seen: &mut H
                 assert!(after.rejoining() && after.phase() == Phase::Serving, "{path:?}");
                 assert!(after.bound() == Place::Service && after.ready(), "rejoined unwanted: {path:?}");
                 assert!(!after.launch.is_open(), "rejoined before the launch was answered: {path:?}");
+                assert!(after.placed, "rejoined before its place was read: {path:?}");
             }
             Effect::WatchLaunch => {
                 assert_eq!(after.hook(Hook::Launch), HookStep::Idle, "{path:?}");

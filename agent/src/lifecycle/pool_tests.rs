@@ -53,6 +53,38 @@ fn an_unhealthy_warmed_instance_is_not_let_into_service() {
 }
 
 #[test]
+fn each_way_back_to_the_pool_is_answered_while_another_notice_holds_the_instance() {
+    let complete = Effect::CompleteHook(Hook::Terminate, Verdict::Continue);
+    let mut life = serving();
+    life.handle(target(Place::Service), at(10));
+    life.handle(Event::Notice { notice: Notice::Rebalance, deadline: None }, at(11));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(12));
+    for start in [100, 200] {
+        assert_eq!(life.handle(target(Place::Pool), at(start)), [Effect::WatchTerminate]);
+        assert_eq!(life.handle(Event::TerminateWaitSeen, at(start + 1)), [complete]);
+        life.handle(settled(Hook::Terminate, Settled::Completed), at(start + 2));
+        assert_eq!(life.handle(target(Place::Service), at(start + 50)), []);
+        assert_eq!((life.phase(), life.notices()), (Phase::Drained, &[Notice::Rebalance][..]));
+    }
+}
+
+#[test]
+fn terminated_on_its_way_to_the_pool_before_the_drain_has_ended_it_answers_once() {
+    let mut life = serving();
+    life.handle(target(Place::Service), at(10));
+    life.handle(target(Place::Pool), at(11));
+    life.handle(Event::TerminateWaitSeen, at(12));
+    life.handle(group(), at(13));
+    let complete = Effect::CompleteHook(Hook::Terminate, Verdict::Continue);
+    assert_eq!(life.handle(Event::DrainEnded(Ended::Quiet), at(20)), [complete]);
+    assert_eq!(life.handle(settled(Hook::Terminate, Settled::Completed), at(21)), []);
+    assert_eq!(
+        (life.phase(), life.hook(Hook::Terminate)),
+        (Phase::Drained, HookStep::Settled(Settled::Completed))
+    );
+}
+
+#[test]
 fn the_pool_stops_a_warmed_instance_at_once() {
     let mut life = warmed();
     life.handle(settled(Hook::Launch, Settled::Completed), at(10));

@@ -56,11 +56,20 @@ impl Lifecycle {
         self.watch_launch().into_iter().collect()
     }
 
+    /// Read as absent where it was known, it is only missing: that changes nothing.
+    pub(super) fn groupless(&mut self) -> Vec<Effect> {
+        if self.placed || self.place.is_some() {
+            return Vec::new();
+        }
+        self.placed = true;
+        self.rejoin().into_iter().collect()
+    }
+
     /// What was deregistered comes back once the instance serves: before that a load balancer would find it unhealthy,
     /// and its group might replace it for that. Before the launch is answered the group has registered nothing yet. And
-    /// where an earlier process had read the place, it is read again first.
+    /// this process has to have read the place: it may be another than before a kill or a reboot.
     pub(super) fn rejoin(&self) -> Option<Effect> {
-        let wanted = self.bound() == Place::Service && (self.placed || self.place.is_none());
+        let wanted = self.bound() == Place::Service && self.placed;
         let launched = matches!(self.launch, HookStep::Settled(_));
         (self.left && launched && self.ready() && wanted).then_some(Effect::Rejoin)
     }

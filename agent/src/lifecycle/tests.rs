@@ -123,7 +123,7 @@ fn a_killed_agent_goes_on_with_the_same_drain() {
     let read: Lifecycle = serde_json::from_str(&text).expect("it was written so");
     let (again, effects) = read.resume(policy(), at(130));
     assert_eq!(effects, [Effect::StartDrain { deadline: at(400) }, Effect::WatchTerminate]);
-    assert_eq!(again, life);
+    assert_eq!(again, Lifecycle { placed: false, ..life }, "but for what each process reads itself");
 }
 
 #[test]
@@ -135,7 +135,8 @@ fn an_agent_stopped_and_started_on_a_running_machine_serves_again() {
     let (mut again, effects) = life.resume(policy(), at(130));
     assert_eq!((again.phase(), effects), (Phase::Bootstrapping, vec![]));
     again.handle(Event::Bootstrapped { ok: true }, at(131));
-    assert_eq!(again.handle(Event::Healthy, at(132)), [Effect::Rejoin]);
+    assert_eq!(again.handle(Event::Healthy, at(132)), [], "its place is read again first");
+    assert_eq!(again.handle(Event::Groupless, at(133)), [Effect::Rejoin]);
     assert!(again.ready());
 }
 
@@ -156,6 +157,7 @@ pub(super) fn life() -> Lifecycle {
 
 pub(super) fn serving() -> Lifecycle {
     let mut life = life();
+    life.handle(Event::Groupless, at(1));
     life.handle(Event::Bootstrapped { ok: true }, at(5));
     life.handle(Event::Healthy, at(9));
     life

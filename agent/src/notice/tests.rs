@@ -26,7 +26,9 @@ fn an_interruption_is_read_with_its_time() {
 #[tokio::test]
 async fn a_spot_interruption_is_a_notice_with_its_time_and_said_once() {
     let mut story = Story::start(Rebalance::Report, &[("spot/instance-action", SOON)]).await;
-    let Some(Event::Notice { notice: Notice::Spot, deadline: Some(deadline) }) = story.heard().await else {
+    let Some(Event::Notice { notice: Notice::Spot, deadline: Some(deadline) }) =
+        story.heard_groupless().await
+    else {
         panic!("a spot notice with a deadline");
     };
     let ahead = deadline.since(story.clock.now());
@@ -39,8 +41,12 @@ async fn a_spot_interruption_is_a_notice_with_its_time_and_said_once() {
 async fn a_rebalance_recommendation_is_reported_or_heeded() {
     let item = [("events/recommendations/rebalance", r#"{"noticeTime":"2026-01-01T00:00:00Z"}"#)];
     let mut heeded = Story::start(Rebalance::Drain, &item).await;
-    assert_eq!(heeded.heard().await, Some(Event::Notice { notice: Notice::Rebalance, deadline: None }));
-    let reported = Story::start(Rebalance::Report, &item).await;
+    assert_eq!(
+        heeded.heard_groupless().await,
+        Some(Event::Notice { notice: Notice::Rebalance, deadline: None })
+    );
+    let mut reported = Story::start(Rebalance::Report, &item).await;
+    assert_eq!(reported.heard().await, Some(Event::Groupless));
     while !reported.board.snapshot().errors.contains_key("rebalance") {
         tokio::task::yield_now().await;
     }
@@ -71,6 +77,24 @@ async fn target_states_are_passed_on_by_what_they_mean() {
             assert!(story.events.is_empty(), "{state}");
         }
     }
+}
+
+#[tokio::test]
+async fn only_an_absent_state_says_that_there_is_no_group_and_says_it_once() {
+    let fake = Fake::start(|asked, number| match number {
+        0..4 => (503, String::new()),
+        _ => metadata(asked, &[]),
+    })
+    .await;
+    let mut story = Story::with(Rebalance::Report, &fake);
+    assert_eq!(story.heard().await, Some(Event::Groupless));
+    assert!(fake.asked().len() > 4, "no failure said so");
+    let reads = |fake: &Fake| fake.asked().iter().filter(|asked| asked.path.ends_with("-state")).count();
+    let seen = reads(&fake);
+    while reads(&fake) < seen + 3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(story.events.is_empty());
 }
 
 #[tokio::test]
@@ -125,6 +149,12 @@ impl Story {
 
     async fn heard(&mut self) -> Option<Event> {
         self.events.recv().await
+    }
+
+    /// What an instance in no group hears after that.
+    async fn heard_groupless(&mut self) -> Option<Event> {
+        assert_eq!(self.heard().await, Some(Event::Groupless));
+        self.heard().await
     }
 }
 

@@ -22,13 +22,39 @@ impl Targets {
     /// which wins: no register call is sent after it, and it waits for the one under way.
     pub async fn rejoin(&self) -> bool {
         self.leaving.store(false, Ordering::SeqCst);
+        let until = Instant::now() + BOUND;
+        if self.left.is_empty() {
+            return true;
+        }
+        if !self.claim(until).await {
+            return false;
+        }
         let mut groups: BTreeMap<String, Vec<Target>> = BTreeMap::new();
         for target in self.left.targets() {
             groups.entry(target.group.clone()).or_default().push(target);
         }
-        let until = Instant::now() + BOUND;
         let returns = groups.iter().map(|(arn, targets)| self.bring_back(arn, targets, until));
         join_all(returns).await.into_iter().all(|back| back)
+    }
+
+    /// After a reboot the list is this instance's only if its id says so.
+    async fn claim(&self, until: Instant) -> bool {
+        let mut pauses = Pauses::new(POLL, LONGEST_PAUSE);
+        loop {
+            match self.group.instance_id().await {
+                Ok(id) => {
+                    self.report_ok("");
+                    self.remembered(self.left.claim(id));
+                    return true;
+                }
+                Err(error) => self.report("", &error),
+            }
+            let pause = pauses.next_pause();
+            if self.leaving.load(Ordering::SeqCst) || Instant::now() + pause >= until {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+        }
     }
 
     async fn bring_back(&self, arn: &str, targets: &[Target], until: Instant) -> bool {

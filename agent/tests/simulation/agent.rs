@@ -51,7 +51,7 @@ impl Process {
                 let life: Lifecycle = serde_json::from_slice(&bytes).expect("what was saved can be read");
                 life.resume(policy, now)
             }
-            None => Lifecycle::begin(policy, now),
+            None => Lifecycle::begin(policy, now, !cloud.lock().left.is_empty()),
         };
         cloud.lock().witness.started(&life, &open, cloud.now());
         let (events, heard) = mpsc::channel(64);

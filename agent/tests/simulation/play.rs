@@ -57,6 +57,9 @@ pub(crate) async fn play(seed: u64) -> Ended {
     play.cloud.end()
 }
 
+/// How an agent ends whose machine is shut down and boots again.
+const REBOOTED: &str = "machine rebooted in order";
+
 struct Play {
     cloud: Cloud,
     saved: Saved,
@@ -129,6 +132,9 @@ impl Play {
             self.cloud.lock().witness.broke(Invariant::ExitBounded, now, "it ended, and nobody asked it to");
         }
         self.starts = (!goes && self.asleep.is_none()).then_some(now + down);
+        if how == REBOOTED && self.starts.is_some() {
+            self.boot_again();
+        }
     }
 
     async fn act(&mut self) {
@@ -222,6 +228,12 @@ impl Play {
                 }
             }
             Fate::Reboot => self.reboot().await,
+            Fate::Shutdown => {
+                if self.process.is_some() {
+                    self.terminate();
+                    self.leaves = Some((REBOOTED, Duration::ZERO));
+                }
+            }
             Fate::Kill(down) => self.kill(down).await,
             Fate::Restart(down) => {
                 if let Some(process) = &mut self.process {

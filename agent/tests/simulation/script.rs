@@ -41,6 +41,8 @@ pub(crate) enum Fate {
     Poweroff,
     /// The machine reboots: the run state is lost, the monotonic clock begins again.
     Reboot,
+    /// It reboots in order: SIGTERM first.
+    Shutdown,
     /// The agent is killed, and started again after this long.
     Kill(Duration),
     /// The agent's unit is restarted: SIGINT, all is left as it is.
@@ -263,7 +265,8 @@ fn fate(draw: &mut Xoshiro256PlusPlus) -> Fate {
         0 | 1 => Fate::Spot,
         2 => Fate::Rebalance,
         3 => Fate::Poweroff,
-        4 => Fate::Reboot,
+        4 if draw.random_bool(0.5) => Fate::Reboot,
+        4 => Fate::Shutdown,
         5..=8 => Fate::Kill(millis(draw, 100, 20_000)),
         9 | 10 => Fate::Restart(millis(draw, 100, 3000)),
         11 | 12 => Fate::Stop(millis(draw, 100, 10_000)),

@@ -1,4 +1,20 @@
-//! Who watches over the invariants of a life.
+//! Who watches over the invariants of a life (`words::Invariant`, by these names):
+//!
+//! - `CompletedOnce`: each hook once per action, with one verdict, and not asked again after the answer
+//! - `NotBeforeWait`: the terminate hook in `Terminating:Wait` alone (or what stands for it), with CONTINUE alone
+//! - `NoticeFirst`: nothing is deregistered unless somebody said "go"
+//! - `NotReadyWhileLeaving`: never ready from the first notice on, across kills, too
+//! - `LaunchVerdict`: CONTINUE by a ready instance only, ABANDON by a failed one only
+//! - `DeadlineNeverGrows`: across kills and further notices, too
+//! - `DrainBounded`: a drain ends at its deadline
+//! - `RecordedFirst`: an effect is in the record before it is performed
+//! - `NoticeHeeded`: within ten seconds in good weather
+//! - `ExitBounded`: after SIGTERM within the deadline and the hook's grace
+//! - `HookAnswered`: or its timeout has one of the reasons of `words::Reason`
+//! - `RejoinWanted`: what was deregistered comes back only to who serves and is wanted in service
+//! - `ComesBack`: and to each of those, after a stop of the agent, an operator's `ready` and a reboot
+//! - `ReadyWhereWanted`: not ready on standby, out of the group or in the pool
+//! - `LifeEnds`: every life does
 
 mod words;
 mod befalls;
@@ -23,7 +39,7 @@ const SLACK: Duration = Duration::from_secs(3);
 /// What the loop gives its last effects.
 const LAST_EFFECTS: Duration = Duration::from_secs(5);
 /// From a flip to a heeded notice in good weather: the longest pause of the poller, and a read.
-const HEED: Duration = Duration::from_secs(20);
+const HEED: Duration = Duration::from_secs(10);
 
 /// Sees all of a life.
 #[expect(clippy::struct_excessive_bools, reason = "each is one fact of its own, set once or twice in a life")]
@@ -67,7 +83,7 @@ pub(crate) struct Witness {
     answered: [bool; 2],
     /// The hook's wait was reached at least once.
     waited: [bool; 2],
-    /// The run state that would bring targets back was lost with a boot.
+    /// The list that would bring targets back was lost with its disk.
     lost: bool,
     missed: Option<Duration>,
 }

@@ -22,6 +22,26 @@ async fn exactly_what_was_told_comes_back_even_by_the_next_agent() {
 }
 
 #[tokio::test]
+async fn after_a_reboot_the_list_is_there_and_on_another_instance_it_is_not() {
+    let elb = Elb::start(&[(WEB, &[rows(&[("i-0abc", 80, "healthy")])])]).await;
+    elb.targets(None).leave().await;
+    // A boot leaves the disk.
+    let _ = std::fs::remove_dir_all(elb.root.path().join("run"));
+    assert!(owed(elb.root.path()));
+    let image = Elb::start(&[(WEB, &[rows(&[])])]).await;
+    let inherited = std::fs::read_to_string(elb.root.path().join(PATH)).expect("the list is there");
+    let list = image.root.path().join(PATH);
+    std::fs::create_dir_all(list.parent().expect("it has a folder")).expect("the folder is ours");
+    std::fs::write(&list, inherited.replace("i-0abc", "i-0def")).expect("the folder is ours");
+    assert!(image.targets(None).rejoin().await);
+    assert!(image.sent("RegisterTargets").is_empty() && !list.exists());
+
+    assert!(elb.targets(None).rejoin().await);
+    assert_eq!(elb.sent("RegisterTargets"), [owned((WEB, vec!["i-0abc:80"]))]);
+    assert!(!owed(elb.root.path()));
+}
+
+#[tokio::test]
 async fn the_way_back_goes_through_an_outage_and_drops_what_is_gone() {
     let (tries, ours) = (std::sync::atomic::AtomicUsize::new(0), [rows(&[("i-0abc", 80, "healthy")])]);
     let elb = Elb::answering(&[(WEB, &ours), (API, &ours)], move |arn| {

@@ -130,6 +130,12 @@ impl Inner {
         self.groups[group].register((ID.to_owned(), port), now);
     }
 
+    /// The root is another, and with it the list of what was deregistered.
+    pub(crate) fn new_disk(&mut self) {
+        self.left.clear();
+        self.witness.lost();
+    }
+
     /// Whether a target group lacks us, or is about to.
     pub(crate) fn is_missed(&self) -> bool {
         self.groups.iter().any(|group| group.targets().all(|(_, health)| health == Health::Draining))

@@ -38,6 +38,7 @@ impl Play {
             }
             Order::ReplaceRoot => {
                 self.reboot().await;
+                self.cloud.lock().new_disk();
                 self.new_root = true;
             }
         }
@@ -56,12 +57,16 @@ impl Play {
     /// What lies in `/run` is lost.
     pub(super) fn forget(&self) {
         *self.saved.lock().expect("a panic ends the simulation") = None;
-        self.cloud.lock().left.clear();
     }
 
     pub(super) async fn reboot(&mut self) {
-        let now = self.cloud.now();
         self.cut().await;
+        self.boot_again();
+    }
+
+    /// The machine has gone down, and comes up again.
+    pub(super) fn boot_again(&mut self) {
+        let now = self.cloud.now();
         self.forget();
         self.cloud.lock().witness.rebooted(now);
         (self.booted, self.starts) = (now, Some(now + REBOOT));

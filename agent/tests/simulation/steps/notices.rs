@@ -34,6 +34,10 @@ impl Steps {
 
     async fn read(&self, spot_due: &mut Instant, heed: bool, events: &mpsc::Sender<Event>) -> Result<(), ()> {
         let target = self.cloud.metadata(|aws| aws.lifecycle.target().map(str::to_owned)).await?;
+        if target.is_none() {
+            // The lifecycle makes nothing of the second.
+            let _ = events.send(Event::Groupless).await;
+        }
         if let Some(state) = target {
             let before = self.target.lock().expect("a panic ends the simulation").replace(state.clone());
             match Place::parse(&state) {

@@ -74,6 +74,10 @@ impl Witness {
 
     pub(crate) fn rebooted(&mut self, at: Duration) {
         self.see("machine rebooted", at, "");
-        (self.rebooted, self.lost) = (true, true);
+        self.rebooted = true;
+    }
+
+    pub(crate) fn lost(&mut self) {
+        self.lost = true;
     }
 }
