@@ -114,6 +114,12 @@ fn read(clock: ClockId) -> Duration {
 }
 
 /// The kernel's id of this boot; moments of different boots cannot be compared.
+///
+/// On a machine it is the same in every mount namespace. systemd-nspawn mounts one of the container's own over the
+/// file, which a unit with `ProtectProc=` loses with its private `/proc` (systemd issue 28059): there the sandboxed
+/// agent reads the host's, root's shell and the bootstrap the container's. So on a stage `kiln-agent status` by root
+/// takes the state file of a stopped agent for another boot's; the agent itself is not misled, since that file lies on a
+/// tmpfs that a reboot empties, and nothing else is compared between the two.
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

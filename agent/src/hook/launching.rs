@@ -95,3 +95,6 @@ enum Beat {
     Again,
     Past,
 }
+
+#[cfg(test)]
+mod tests;

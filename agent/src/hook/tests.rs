@@ -43,6 +43,21 @@ async fn nothing_is_called_where_nothing_waits() {
 }
 
 #[tokio::test]
+async fn a_root_that_is_replaced_or_a_detached_instance_owes_no_launch_and_an_unknown_state_decides_nothing()
+{
+    for state in [&["ReplacingRootVolume:Wait"][..], &["RootVolumeReplaced"], &["Detaching"], &["Detached"]] {
+        let asg = Asg::start(state, &["only"], &[]).await;
+        assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::NothingOwed, "{state:?}");
+        assert!(asg.calls("CompleteLifecycleAction").is_empty());
+    }
+    let asg = Asg::start(&["SomethingNew", "Pending:Wait"], &["only"], &[(200, "")]).await;
+    assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::Completed);
+    let asg = Asg::start(&["Terminating", "SomethingNew", "Terminating:Wait"], &["only"], &[(200, "")]).await;
+    assert!(asg.hooks.await_terminate().await);
+    assert_eq!(asg.complete(Hook::Terminate, Verdict::Continue).await, Settled::Completed);
+}
+
+#[tokio::test]
 async fn several_hooks_are_not_guessed_between() {
     let asg = Asg::start(&["Pending:Wait"], &["mine", "theirs"], &[]).await;
     assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::GaveUp);

@@ -1,6 +1,6 @@
 //! Warm pools, standby, and what their target states do to a life.
 
-use super::tests::{at, continue_launch, group, life, serving, settled, shutdown};
+use super::tests::{at, continue_launch, group, life, policy, serving, settled, shutdown};
 use super::*;
 
 #[test]
@@ -14,6 +14,9 @@ fn target_states_are_told_apart_and_unknown_ones_say_nothing() {
         ("Detached", Some(Place::Standby)),
         ("Terminated", None),
         ("Warmed:Terminated", None),
+        // The guide's states that are nobody's aim, and one that nobody knows yet.
+        ("ReplacingRootVolume", None),
+        ("RootVolumeReplaced", None),
         ("SomethingNew", None),
         ("", None),
     ];
@@ -82,6 +85,49 @@ fn terminated_on_its_way_to_the_pool_before_the_drain_has_ended_it_answers_once(
         (life.phase(), life.hook(Hook::Terminate)),
         (Phase::Drained, HookStep::Settled(Settled::Completed))
     );
+}
+
+#[test]
+fn a_detached_instance_is_not_ready_and_comes_back_by_its_checks_without_a_hook() {
+    let detached = Place::parse("Detached").expect("it is a target state");
+    let mut life = serving();
+    life.handle(settled(Hook::Launch, Settled::Completed), at(10));
+    life.handle(target(Place::Service), at(11));
+    assert_eq!(
+        life.handle(target(detached), at(20)),
+        [],
+        "what is detached is not drained: nobody takes it away"
+    );
+    assert_eq!((life.phase(), life.ready()), (Phase::Standby, false));
+    life.handle(Event::Unhealthy, at(30));
+    assert_eq!(life.handle(target(Place::Service), at(40)), []);
+    assert_eq!((life.phase(), life.ready()), (Phase::Warming, false));
+    assert_eq!(life.handle(Event::Healthy, at(41)), [], "hooks do not apply to an instance that is attached");
+    assert!(life.ready());
+}
+
+#[test]
+fn a_detached_instance_that_is_shut_down_drains_what_it_still_has() {
+    let mut life = serving();
+    life.handle(target(Place::Standby), at(20));
+    let drain = Effect::StartDrain { deadline: at(330) };
+    assert_eq!(life.handle(shutdown(), at(30)), [drain, Effect::FlushMetrics]);
+}
+
+#[test]
+fn a_replaced_root_drains_with_its_reboot_and_is_a_new_life_that_owes_no_launch() {
+    let mut old = serving();
+    old.handle(settled(Hook::Launch, Settled::Completed), at(10));
+    old.handle(target(Place::Service), at(11));
+    assert!(old.handle(shutdown(), at(100)).contains(&Effect::StartDrain { deadline: at(400) }));
+
+    // The list of what was deregistered has gone with the disk.
+    let (mut new, _) = Lifecycle::begin(policy(), at(0), false);
+    new.handle(target(Place::Service), at(1));
+    new.handle(Event::Bootstrapped { ok: true }, at(2));
+    assert_eq!(new.handle(Event::Healthy, at(3)), [continue_launch()]);
+    assert_eq!(new.handle(settled(Hook::Launch, Settled::NothingOwed), at(4)), []);
+    assert!(new.ready() && !new.rejoining());
 }
 
 #[test]
