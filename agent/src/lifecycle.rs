@@ -129,6 +129,10 @@ impl Lifecycle {
             let (launch, abandoned) = if owed { (HookStep::Idle, false) } else { (launch, abandoned) };
             self = Self { place, launch, launch_for, abandoned, left, ..Self::new(self.policy, now) };
         }
+        if self.phase.is_leaving() && self.launch == HookStep::Asked(Verdict::Continue) {
+            // Its process has gone, and a notice wins: whether it was taken is asked when the drain is taken back.
+            self.launch = HookStep::Settled(Settled::NothingOwed);
+        }
         let mut effects = Vec::new();
         if let (HookStep::Asked(verdict), false) = (self.launch, self.phase.is_leaving()) {
             effects.push(Effect::CompleteHook(Hook::Launch, verdict));

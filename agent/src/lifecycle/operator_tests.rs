@@ -101,6 +101,17 @@ fn a_drain_before_the_launch_was_answered_does_not_lose_the_answer() {
 }
 
 #[test]
+fn an_answer_that_ended_with_its_process_during_a_drain_is_given_after_the_way_back() {
+    let mut life = serving();
+    life.handle(operator(None), at(20));
+    life.handle(Event::DrainEnded(Ended::Quiet), at(21));
+    let (mut life, effects) = life.resume(policy(), at(30));
+    assert_eq!(effects, [], "a notice wins");
+    life.handle(Event::Ready, at(40));
+    assert_eq!(life.handle(Event::Healthy, at(42)), [continue_launch()]);
+}
+
+#[test]
 fn a_drain_while_user_data_runs_goes_back_to_waiting_for_it() {
     let mut life = life();
     life.handle(operator(None), at(3));

@@ -118,6 +118,7 @@ fn a_hook_that_never_settles_does_not_keep_the_machine_up() {
 #[test]
 fn a_killed_agent_goes_on_with_the_same_drain() {
     let mut life = serving();
+    life.handle(settled(Hook::Launch, Settled::Completed), at(10));
     life.handle(group(), at(100));
     let text = serde_json::to_string(&life).expect("a life is plain data");
     let read: Lifecycle = serde_json::from_str(&text).expect("it was written so");
