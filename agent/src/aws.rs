@@ -7,6 +7,7 @@ mod calls;
 mod endpoint;
 mod json;
 mod s3;
+mod whole;
 mod wire;
 
 use crate::board::Board;
@@ -168,6 +169,7 @@ impl Aws {
     pub async fn autoscaling(&self) -> Result<aws_sdk_autoscaling::Client, imds::Error> {
         let mut config = aws_sdk_autoscaling::config::Builder::from(self.config().await?);
         config.set_interceptors(self.interceptors());
+        config.push_interceptor(SharedInterceptor::new(whole::Whole));
         Ok(aws_sdk_autoscaling::Client::from_conf(config.build()))
     }
 
@@ -175,6 +177,7 @@ impl Aws {
     pub async fn elbv2(&self) -> Result<aws_sdk_elasticloadbalancingv2::Client, imds::Error> {
         let mut config = aws_sdk_elasticloadbalancingv2::config::Builder::from(self.config().await?);
         config.set_interceptors(self.interceptors());
+        config.push_interceptor(SharedInterceptor::new(whole::Whole));
         Ok(aws_sdk_elasticloadbalancingv2::Client::from_conf(config.build()))
     }
 

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 /// From TERM to KILL.
-const GRACE: Duration = Duration::from_secs(5);
+pub const GRACE: Duration = Duration::from_secs(5);
 /// What a command is left when it is to be cut off, before TERM: one that asked for a reboot itself is about to end.
 /// Within the unit's `TimeoutStopSec=`, so that systemd does not end the group first.
 const CUT_OFF_AFTER: Duration = Duration::from_secs(30);
@@ -92,10 +92,37 @@ pub async fn run(command: Command, name: &str, bound: Duration) -> std::io::Resu
 
 /// [`run`] for who listens; once `cut_off` comes, the command has 30 s to end by itself, and is ended then.
 pub async fn run_heard(
-    mut command: Command,
+    command: Command,
     bound: Duration,
     ear: Arc<dyn Ear>,
     cut_off: impl Future<Output = ()>,
+) -> std::io::Result<End> {
+    let over = async {
+        tokio::select! {
+            () = tokio::time::sleep(bound) => End::TimedOut,
+            () = async { cut_off.await; tokio::time::sleep(CUT_OFF_AFTER).await } => End::CutOff,
+        }
+    };
+    run_while(command, ear, over).await
+}
+
+/// [`run`] until `time_is_up`, which may come sooner than it seemed at the start.
+pub async fn run_until(
+    command: Command,
+    name: &str,
+    time_is_up: impl Future<Output = ()>,
+) -> std::io::Result<End> {
+    let over = async {
+        time_is_up.await;
+        End::TimedOut
+    };
+    run_while(command, Arc::new(Journal(name.to_owned())), over).await
+}
+
+async fn run_while(
+    mut command: Command,
+    ear: Arc<dyn Ear>,
+    over: impl Future<Output = End>,
 ) -> std::io::Result<End> {
     command
         .stdin(Stdio::null())
@@ -113,9 +140,9 @@ pub async fn run_heard(
     readers.spawn(pass_on(child.stderr.take(), "stderr", ear));
     let by_itself = async {
         tokio::select! {
+            biased;
             status = child.wait() => Ok(status),
-            () = tokio::time::sleep(bound) => Err(End::TimedOut),
-            () = async { cut_off.await; tokio::time::sleep(CUT_OFF_AFTER).await } => Err(End::CutOff),
+            end = over => Err(end),
         }
     };
     let end = match by_itself.await {

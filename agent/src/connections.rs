@@ -9,8 +9,12 @@
 //! ```
 //!
 //! The first term sees connections that nginx does not hold; the second keeps idle connections of nginx's *other*
-//! ports from hiding work (it counts requests on any port; the 1 is the question itself). A streaming response is
-//! `Writing` to its last byte. Without nginx's answer every connection counts.
+//! ports from hiding work (it counts requests on any port; the 1 is the question itself). A streaming response, a long
+//! poll and a websocket are `Writing` to their last byte. Without nginx's answer every connection counts; and where the
+//! targets are served past nginx, its answer says nothing about them: then `drain.stub_status` is to be "".
+//!
+//! A listener on `[::]` has its IPv4 connections in the kernel's IPv6 list, under mapped addresses: both families are
+//! asked, and none is counted twice. `TIME_WAIT` and `FIN_WAIT2` carry nothing of ours any more.
 
 use crate::fetch::{Url, fetch};
 use hyper::Method;
@@ -167,6 +171,11 @@ mod tests {
             ("idle connections on another port hide nothing", 1, stub(2, 50), 1),
             ("busy on another port only", 0, stub(5, 0), 0),
             ("a connection that nginx does not hold", 1, stub(1, 0), 1),
+            ("a long poll: its response has not begun", 1, stub(2, 0), 1),
+            ("a websocket, idle as it may be, among idle keep-alives", 6, stub(2, 5), 1),
+            ("a tunnel's websocket and a second listener's keep-alives", 2, stub(3, 40), 2),
+            ("accepted by the kernel, not yet by nginx", 2, stub(1, 1), 1),
+            ("streams of one HTTP/2 connection are one connection", 1, stub(9, 0), 1),
             ("nginx does not answer", 3, None, 3),
         ];
         for (case, connections, stub, expected) in cases {
@@ -185,6 +194,34 @@ mod tests {
         drop((client, server));
         let other = listener.local_addr().expect("it is bound").port().wrapping_add(1).max(1);
         assert_eq!(established(&[other]).expect("the kernel answers"), 0);
+    }
+
+    #[test]
+    fn a_listener_for_both_families_counts_each_connection_once_and_none_that_has_ended() {
+        // IPv4 comes to it under mapped addresses, in the list of the other family.
+        let Ok(listener) = TcpListener::bind("[::]:0") else {
+            let reason = std::fs::read_to_string("/proc/net/if_inet6");
+            assert!(reason.map_or(true, |list| list.is_empty()), "IPv6 is there, and cannot be listened on");
+            return;
+        };
+        let port = listener.local_addr().expect("it is bound").port();
+        let mut pairs = Vec::new();
+        for address in ["127.0.0.1", "::1"] {
+            let Ok(client) = TcpStream::connect((address, port)) else { continue };
+            pairs.push((client, listener.accept().expect("it was connected to").0));
+            assert_eq!(established(&[port]).expect("the kernel answers"), pairs.len(), "{address}");
+        }
+        assert!(!pairs.is_empty(), "neither family connects");
+        // Closed by the server first: its side goes to TIME_WAIT, which carries nothing any more.
+        for (client, server) in pairs {
+            drop(server);
+            drop(client);
+        }
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        while established(&[port]).expect("the kernel answers") > 0 {
+            assert!(std::time::Instant::now() < until, "ended connections are counted");
+            std::thread::yield_now();
+        }
     }
 
     proptest! {

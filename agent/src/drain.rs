@@ -9,17 +9,18 @@
 //! At shutdown, while AWS does not answer, nobody can be told and the machine goes down all the same: then the drain does
 //! not hold it once AWS has been silent for [`SILENCE`] and there has been no work for `quiet`.
 
+mod scripts;
+#[cfg(test)]
+mod runs;
+
 use crate::board::Board;
-use crate::child;
 use crate::clock::{Clock, Moment};
 use crate::connections;
 use crate::fetch::Url;
 use crate::lifecycle::{Ended, Notice};
 use crate::targets::Targets;
 use std::time::Duration;
-use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Time between two counts of the work in flight.
@@ -100,7 +101,7 @@ pub struct Drain {
     pub stub_status: Option<Url>,
     /// How long there must be no work.
     pub quiet: Duration,
-    /// Commands to run first.
+    /// Commands to run side by side from the start.
     pub scripts: Vec<Vec<String>>,
     /// The board.
     pub board: Board,
@@ -112,7 +113,7 @@ impl Drain {
     /// Comes back when nothing holds the instance any more, or at the deadline, which may be brought forward.
     pub async fn run(&self, deadline: watch::Receiver<Moment>) -> Ended {
         let mut evidence = Evidence::default();
-        let mut scripts = self.start_scripts(*deadline.borrow());
+        let mut scripts = scripts::start(self, &deadline);
         let leave = self.targets.leave();
         tokio::pin!(leave);
         let mut tick = tokio::time::interval(SAMPLE);
@@ -182,28 +183,6 @@ impl Drain {
         ports.sort_unstable();
         ports.dedup();
         ports
-    }
-
-    fn start_scripts(&self, deadline: Moment) -> JoinSet<()> {
-        let mut running = JoinSet::new();
-        let bound = deadline.since(self.clock.now());
-        for argv in &self.scripts {
-            let [program, arguments @ ..] = argv.as_slice() else {
-                continue;
-            };
-            let (name, mut command) = (program.clone(), Command::new(program));
-            command.args(arguments);
-            running.spawn(async move {
-                match child::run(command, &name, bound).await {
-                    Ok(child::End::Exited(0)) => tracing::info!(command = name, "drain script ended"),
-                    Ok(end) => tracing::warn!(command = name, reason = ?end, "drain script failed"),
-                    Err(error) => {
-                        tracing::warn!(command = name, reason = %error, "drain script did not start");
-                    }
-                }
-            });
-        }
-        running
     }
 }
 

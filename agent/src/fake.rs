@@ -1,5 +1,9 @@
 //! For tests: a server on loopback that answers by a function and remembers what it was asked.
 
+mod memory;
+
+pub(crate) use memory::{Reply, in_memory, known_group};
+
 use crate::aws::Aws;
 use crate::board::Board;
 use crate::clock::Moment;

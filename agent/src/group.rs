@@ -5,12 +5,22 @@ use crate::board::Board;
 use crate::config::Selector;
 use crate::imds::Imds;
 use crate::lifecycle::Hook;
+use aws_sdk_autoscaling::types::AutoScalingGroup;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// Bounds the wait for the instance's id; the caller comes again.
 const IDENTITY_BOUND: Duration = Duration::from_secs(5);
+
+/// Pages of one answer: what was asked for by name is on the first, and a service that never ends its list is not
+/// followed.
+const PAGES: usize = 20;
+/// What an answer without a heartbeat timeout is taken for: the shortest there is, so that no beat comes late.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest that any hook waits.
+const LONGEST_WAIT: Duration = Duration::from_hours(48);
 
 /// The instance as Auto Scaling knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +36,22 @@ pub struct Member {
 pub struct HookInfo {
     /// Its name.
     pub name: String,
+    /// Its transition.
+    pub hook: Hook,
+    /// The queue or topic that is notified: whoever listens there answers the hook.
+    pub notifies: Option<String>,
     /// From one heartbeat to the timeout.
     pub heartbeat_timeout: Duration,
     /// The end whatever the heartbeats: the lesser of 48 h and a hundred timeouts.
     pub global_timeout: Duration,
+}
+
+impl HookInfo {
+    /// A hook whose times cannot be read: as short and as long as AWS allows.
+    pub fn guessed(name: &str, hook: Hook) -> Self {
+        let (heartbeat_timeout, global_timeout) = (SHORTEST_TIMEOUT, LONGEST_WAIT);
+        Self { name: name.to_owned(), hook, notifies: None, heartbeat_timeout, global_timeout }
+    }
 }
 
 /// Reads what Auto Scaling knows, by the fewest calls.
@@ -38,15 +60,19 @@ pub struct Group {
     aws: Arc<Aws>,
     imds: Arc<Imds>,
     configured: Selector,
-    instance_id: OnceCell<String>,
-    addresses: OnceCell<Vec<String>>,
+    pub(crate) instance_id: OnceCell<String>,
+    pub(crate) addresses: OnceCell<Vec<String>>,
+    /// Sources that are not Elastic Load Balancing's are named once.
+    foreign_said: AtomicBool,
     board: Board,
 }
 
 impl Group {
     /// A reader; `configured` wins over what is found out.
     pub fn new(aws: Arc<Aws>, imds: Arc<Imds>, configured: Selector, board: Board) -> Self {
-        Self { aws, imds, configured, instance_id: OnceCell::new(), addresses: OnceCell::new(), board }
+        let (instance_id, addresses) = (OnceCell::new(), OnceCell::new());
+        let foreign_said = AtomicBool::new(false);
+        Self { aws, imds, configured, instance_id, addresses, foreign_said, board }
     }
 
     /// The instance's id.
@@ -82,27 +108,39 @@ impl Group {
     }
 
     async fn ask_member(&self) -> Result<Option<Member>, Error> {
+        const CALL: &str = "DescribeAutoScalingInstances";
         let id = self.instance_id().await?;
-        let answer = self
-            .aws
-            .autoscaling()
-            .await?
-            .describe_auto_scaling_instances()
-            .instance_ids(id)
-            .send()
-            .await
-            .map_err(|error| Error::new("DescribeAutoScalingInstances", &error))?;
-        let found = answer.auto_scaling_instances().iter().find(|found| found.instance_id() == Some(id));
-        let member = found.and_then(|found| {
-            Some(Member {
-                group: found.auto_scaling_group_name()?.to_owned(),
-                state: found.lifecycle_state()?.to_owned(),
-            })
-        });
-        if let Some(member) = &member {
-            self.board.lock().group = Some(member.group.clone());
+        let client = self.aws.autoscaling().await?;
+        let mut page = None;
+        for _ in 0..PAGES {
+            let answer = client
+                .describe_auto_scaling_instances()
+                .instance_ids(id)
+                .set_next_token(page)
+                .send()
+                .await
+                .map_err(|error| Error::new(CALL, &error))?;
+            // An empty list is an answer, a missing one is none.
+            let lacks = |what| Error::lacks(CALL, what);
+            let listed = answer.auto_scaling_instances.ok_or_else(|| lacks("AutoScalingInstances"))?;
+            // The SDK fills in what is missing and must not be: empty is missing.
+            let filled = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+            if let Some(found) = listed.iter().find(|found| found.instance_id() == Some(id)) {
+                let group =
+                    filled(found.auto_scaling_group_name()).ok_or_else(|| lacks("AutoScalingGroupName"))?;
+                let state = filled(found.lifecycle_state()).ok_or_else(|| lacks("LifecycleState"))?;
+                self.board.lock().group = Some(group.clone());
+                return Ok(Some(Member { group, state }));
+            }
+            if listed.iter().any(|found| filled(found.instance_id()).is_none()) {
+                return Err(lacks("InstanceId"));
+            }
+            page = answer.next_token.filter(|token| !token.is_empty());
+            if page.is_none() {
+                return Ok(None);
+            }
         }
-        Ok(member)
+        Err(Error::lacks(CALL, "a last page"))
     }
 
     /// The group's name: as configured, as known already, from the instance's tags, or by asking.
@@ -122,8 +160,9 @@ impl Group {
         Ok(self.member().await?.map(|member| member.group))
     }
 
-    /// The group's hooks on one transition.
-    pub async fn hooks(&self, group: &str, hook: Hook) -> Result<Vec<HookInfo>, Error> {
+    /// The group's hooks, on both transitions.
+    pub async fn hooks(&self, group: &str) -> Result<Vec<HookInfo>, Error> {
+        const CALL: &str = "DescribeLifecycleHooks";
         let answer = self
             .aws
             .autoscaling()
@@ -132,50 +171,86 @@ impl Group {
             .auto_scaling_group_name(group)
             .send()
             .await
-            .map_err(|error| Error::new("DescribeLifecycleHooks", &error))?;
-        let seconds = |given: Option<i32>, default: u64| {
-            Duration::from_secs(given.and_then(|given| u64::try_from(given).ok()).unwrap_or(default))
-        };
-        let ours = answer
-            .lifecycle_hooks()
-            .iter()
-            .filter(|found| found.lifecycle_transition() == Some(hook.transition()));
-        Ok(ours
-            .filter_map(|found| {
-                Some(HookInfo {
-                    name: found.lifecycle_hook_name()?.to_owned(),
-                    heartbeat_timeout: seconds(found.heartbeat_timeout(), 3600),
-                    global_timeout: seconds(found.global_timeout(), 172_800),
-                })
-            })
-            .collect())
+            .map_err(|error| Error::new(CALL, &error))?;
+        let lacks = |what| Error::lacks(CALL, what);
+        let mut hooks = Vec::new();
+        for found in answer.lifecycle_hooks.ok_or_else(|| lacks("LifecycleHooks"))? {
+            let transition = found.lifecycle_transition().ok_or_else(|| lacks("LifecycleTransition"))?;
+            // A transition that is not known is none of ours.
+            let Some(hook) =
+                [Hook::Launch, Hook::Terminate].into_iter().find(|hook| hook.transition() == transition)
+            else {
+                continue;
+            };
+            let name = found.lifecycle_hook_name().ok_or_else(|| lacks("LifecycleHookName"))?.to_owned();
+            let notifies = found.notification_target_arn().filter(|arn| !arn.is_empty()).map(str::to_owned);
+            let heartbeat_timeout = seconds(found.heartbeat_timeout()).unwrap_or(SHORTEST_TIMEOUT);
+            let global_timeout = seconds(found.global_timeout()).unwrap_or(LONGEST_WAIT);
+            hooks.push(HookInfo { name, hook, notifies, heartbeat_timeout, global_timeout });
+        }
+        Ok(hooks)
     }
 
-    /// ARNs of the target groups that the group is attached to, as target groups or as traffic sources.
+    /// ARNs of the target groups that the group is attached to, as target groups or as traffic sources: this one call
+    /// names both, so `DescribeTrafficSources` is not needed.
     pub async fn target_groups(&self, group: &str) -> Result<Vec<String>, Error> {
-        let answer = self
-            .aws
-            .autoscaling()
-            .await?
-            .describe_auto_scaling_groups()
-            .auto_scaling_group_names(group)
-            .include_instances(false)
-            .send()
-            .await
-            .map_err(|error| Error::new("DescribeAutoScalingGroups", &error))?;
-        let mut arns: Vec<String> = Vec::new();
-        for found in answer.auto_scaling_groups() {
-            arns.extend(found.target_group_arns().iter().cloned());
-            let sources = found.traffic_sources().iter().filter(|source| source.r#type() != Some("elb"));
-            arns.extend(
-                sources
-                    .filter_map(|source| source.identifier())
-                    .filter(|arn| arn.contains(":targetgroup/"))
-                    .map(str::to_owned),
-            );
+        const CALL: &str = "DescribeAutoScalingGroups";
+        let client = self.aws.autoscaling().await?;
+        let mut page = None;
+        for _ in 0..PAGES {
+            let answer = client
+                .describe_auto_scaling_groups()
+                .auto_scaling_group_names(group)
+                .include_instances(false)
+                .set_next_token(page)
+                .send()
+                .await
+                .map_err(|error| Error::new(CALL, &error))?;
+            let lacks = |what| Error::lacks(CALL, what);
+            let listed = answer.auto_scaling_groups.ok_or_else(|| lacks("AutoScalingGroups"))?;
+            if let Some(found) = listed.iter().find(|found| found.auto_scaling_group_name() == Some(group)) {
+                if found.target_group_arns.is_none() && found.traffic_sources.is_none() {
+                    return Err(lacks("TargetGroupARNs"));
+                }
+                return Ok(self.attached(found));
+            }
+            page = answer.next_token.filter(|token| !token.is_empty());
+            if page.is_none() {
+                // The SDK makes an empty list of a missing one, so nothing follows from it: the instance is in a group
+                // by that name, or the configuration names one that does not exist.
+                return Err(lacks("the group that was asked for: does lifecycle.group name it?"));
+            }
         }
+        Err(Error::lacks(CALL, "a last page"))
+    }
+
+    fn attached(&self, group: &AutoScalingGroup) -> Vec<String> {
+        let mut arns = group.target_group_arns().to_vec();
+        for source in group.traffic_sources() {
+            match source.identifier() {
+                Some(arn) if is_elbv2(arn) => arns.push(arn.to_owned()),
+                Some(other) if !self.foreign_said.swap(true, Ordering::Relaxed) => tracing::info!(
+                    source = other,
+                    "traffic source is no target group of Elastic Load Balancing: only its group tells it"
+                ),
+                _ => {}
+            }
+        }
+        arns.retain(|arn| is_elbv2(arn));
         arns.sort();
         arns.dedup();
-        Ok(arns)
+        arns
     }
 }
+
+/// VPC Lattice has target groups too, and Classic Load Balancers have names: neither knows these calls.
+fn is_elbv2(arn: &str) -> bool {
+    arn.contains(":elasticloadbalancing:") && arn.contains(":targetgroup/")
+}
+
+fn seconds(given: Option<i32>) -> Option<Duration> {
+    given.and_then(|given| u64::try_from(given).ok()).filter(|given| *given > 0).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,28 +7,44 @@
 //!                 ─▶ past it       ─▶ done, nothing is owed
 //! ```
 //!
+//! That refusal has six meanings. Not yet waiting, a change under way: asked again while the state is `Wait`. Done,
+//! timed out: the state has moved on. No such hook, or another's: the list of hooks tells. And a state that stays
+//! `Wait` while ours is answered waits for another hook of the transition.
+//!
 //! The call is made by instance id: an agent that goes by the metadata service has no token.
 
+mod choice;
 mod heartbeat;
+mod known;
 mod launching;
 mod standing;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod tests;
 
+pub use choice::Choice;
 pub use standing::{Standing, standing};
 
 use crate::aws::Error;
 use crate::board::Board;
 use crate::config::Selector;
-use crate::group::Group;
+use crate::group::{Group, HookInfo, Member};
 use crate::lifecycle::{Hook, Place, Settled, Verdict};
-use crate::pauses::Pauses;
-use std::sync::Arc;
+use crate::pauses::{Pauses, jittered};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Time between two reads of the state.
 const POLL: Duration = Duration::from_secs(2);
+/// After this many reads they come at [`SLOWLY`] times the pause: a deregistration delay lasts minutes, and the calls
+/// of a fleet that scales in share one budget.
+const SOON: u32 = 15;
+/// See [`SOON`]; also the pause after a refused completion, five seconds as AWS's support advises.
+const SLOWLY: f64 = 2.5;
+/// After this many refusals in a row, a minute of them, a state that still waits waits for another hook.
+const REFUSALS: u32 = 12;
 /// Longest pause after a failed call.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Bounds a completion while the hook's own limit is unknown; Auto Scaling's default timeout.
@@ -37,6 +53,9 @@ const BOUND: Duration = Duration::from_hours(1);
 /// launch by some seconds.
 const ABSENT_READS: u32 = 3;
 
+/// The group's hooks, and when they were read.
+type Kept = Option<(Instant, Vec<HookInfo>)>;
+
 /// Speaks for the instance at its group's hooks.
 #[derive(Debug, Clone)]
 pub struct Hooks {
@@ -44,6 +63,7 @@ pub struct Hooks {
     launch: Selector,
     terminate: Selector,
     board: Board,
+    kept: Arc<Mutex<Kept>>,
     poll: Duration,
 }
 
@@ -51,19 +71,20 @@ pub struct Hooks {
 enum Look {
     Settled(Settled),
     Again,
+    Refused,
 }
 
 impl Hooks {
     /// Hooks by the configured names, or found out.
     pub fn new(group: Arc<Group>, launch: Selector, terminate: Selector, board: Board) -> Self {
-        Self { group, launch, terminate, board, poll: POLL }
+        Self { group, launch, terminate, board, kept: Arc::default(), poll: POLL }
     }
 
     /// Completes `hook` with `verdict`; comes back when no more calls are needed.
     pub async fn complete(&self, hook: Hook, verdict: Verdict) -> Settled {
         let mut until = Instant::now() + BOUND;
-        let mut pauses = Pauses::new(Duration::from_secs(1), LONGEST_PAUSE);
-        let mut attempt = Attempt::default();
+        let mut pauses = Pauses::new(self.poll / 2, LONGEST_PAUSE);
+        let (mut attempt, mut limited) = (Attempt::default(), false);
         loop {
             // A notice wins: the launch is not answered for an instance that is about to go.
             if hook == Hook::Launch && self.board.lock().phase.is_leaving() {
@@ -77,17 +98,22 @@ impl Hooks {
                 }
                 Ok(Look::Again) => {
                     pauses.reset();
-                    jittered(self.poll)
+                    attempt.reads += 1;
+                    self.poll(attempt.reads)
+                }
+                Ok(Look::Refused) => {
+                    pauses.reset();
+                    jittered(self.poll.mul_f64(SLOWLY))
                 }
                 Err(error) => {
                     self.report(hook, &error);
                     pauses.next_pause()
                 }
             };
-            if let Some(limit) = attempt.limit.take() {
+            if let Some(limit) = attempt.limit.take_if(|_| !std::mem::replace(&mut limited, true)) {
                 until = Instant::now() + limit;
             }
-            if attempt.hopeless || Instant::now() + pause >= until {
+            if Instant::now() + pause >= until {
                 return self.settle(hook, verdict, Settled::GaveUp);
             }
             tokio::time::sleep(pause).await;
@@ -101,20 +127,24 @@ impl Hooks {
     }
 
     async fn watch_terminate(&self) -> bool {
-        let mut absent = 0;
-        let mut pauses = Pauses::new(Duration::from_secs(1), LONGEST_PAUSE);
+        let (mut absent, mut reads) = (0, 0);
+        let mut pauses = Pauses::new(self.poll / 2, LONGEST_PAUSE);
         loop {
+            reads += 1;
             let pause = match self.group.member().await {
                 Ok(None) if absent + 1 >= ABSENT_READS => return false,
                 Ok(None) => {
                     absent += 1;
-                    jittered(self.poll)
+                    self.poll(0)
                 }
-                Ok(Some(member)) => match self.standing(Hook::Terminate, &member.state) {
-                    Standing::Wait => return true,
-                    Standing::Past => return false,
-                    Standing::Before => jittered(self.poll),
-                },
+                Ok(Some(member)) => {
+                    absent = 0;
+                    match self.standing(Hook::Terminate, &member.state) {
+                        Standing::Wait => return true,
+                        Standing::Past => return false,
+                        Standing::Before => self.poll(reads),
+                    }
+                }
                 Err(error) => {
                     self.report(Hook::Terminate, &error);
                     pauses.next_pause()
@@ -122,6 +152,10 @@ impl Hooks {
             };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    fn poll(&self, reads: u32) -> Duration {
+        jittered(if reads > SOON { self.poll.mul_f64(SLOWLY) } else { self.poll })
     }
 
     fn standing(&self, hook: Hook, state: &str) -> Standing {
@@ -146,32 +180,49 @@ impl Hooks {
             Standing::Past => return Ok(Look::Settled(attempt.past())),
             Standing::Wait => {}
         }
-        if attempt.name.is_none() {
-            match self.choose(hook, &member.group).await? {
-                Choice::One(name, limit) => (attempt.name, attempt.limit) = (Some(name), limit),
-                Choice::None => return Ok(Look::Settled(Settled::NothingOwed)),
-                Choice::Ambiguous(names) => {
-                    attempt.hopeless = true;
-                    let key = if hook == Hook::Launch { "launch_hook" } else { "terminate_hook" };
-                    let reason =
-                        format!("several {} hooks ({names}): set lifecycle.{key} to yours", hook.name());
-                    tracing::error!(hook = hook.name(), reason, "hook is ambiguous");
-                    self.board.error(hook.name(), Some(&reason));
-                    return Ok(Look::Again);
-                }
-            }
-        }
-        let name = attempt.name.clone().unwrap_or_default();
+        let Some(name) = self.name(hook, &member, attempt).await? else {
+            return Ok(Look::Settled(attempt.settled.unwrap_or(Settled::NothingOwed)));
+        };
         attempt.called = true;
         match self.call(&member.group, &name, verdict).await {
             Ok(()) => Ok(Look::Settled(Settled::Completed)),
-            // Not yet there, done already, timed out, or another's hook: only the state tells which.
             Err(error) if error.is("ValidationError") => {
                 tracing::info!(hook = hook.name(), reason = %error, "completion not taken, reading the state");
-                Ok(Look::Again)
+                // It may be the name: the next look reads the hooks anew.
+                if attempt.refusals == 0 {
+                    self.forget();
+                }
+                attempt.refusals += 1;
+                Ok(Look::Refused)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The name to complete, or `None` with the outcome in `attempt.settled`.
+    async fn name(
+        &self,
+        hook: Hook,
+        member: &Member,
+        attempt: &mut Attempt,
+    ) -> Result<Option<String>, Error> {
+        let configured = self.configured(hook);
+        if let (Selector::Named(name), 0) = (configured, attempt.refusals) {
+            return Ok(Some(name.clone()));
+        }
+        let settled = match self.choose(hook, &member.group).await? {
+            Choice::Ours(info) if attempt.refusals >= REFUSALS && self.has_others(&info) => attempt.past(),
+            Choice::Ours(info) => {
+                attempt.limit = Some(info.global_timeout);
+                return Ok(Some(info.name));
+            }
+            // Deleted while it waited, which ends the wait; or somebody else's to answer.
+            Choice::None | Choice::Others(_) => attempt.past(),
+            // Said where the hooks were read.
+            Choice::Ambiguous(_) | Choice::Missing(_) => Settled::GaveUp,
+        };
+        attempt.settled = Some(settled);
+        Ok(None)
     }
 
     async fn call(&self, group: &str, name: &str, verdict: Verdict) -> Result<(), Error> {
@@ -188,25 +239,6 @@ impl Hooks {
             .await
             .map_err(|error| Error::new("CompleteLifecycleAction", &error))?;
         Ok(())
-    }
-
-    async fn choose(&self, hook: Hook, group: &str) -> Result<Choice, Error> {
-        let configured = match hook {
-            Hook::Launch => &self.launch,
-            Hook::Terminate => &self.terminate,
-        };
-        if let Selector::Named(name) = configured {
-            return Ok(Choice::One(name.clone(), None));
-        }
-        let mut found = self.group.hooks(group, hook).await?;
-        Ok(match (found.pop(), found.is_empty()) {
-            (None, _) => Choice::None,
-            (Some(only), true) => Choice::One(only.name, Some(only.global_timeout)),
-            (Some(last), false) => {
-                let names = found.into_iter().chain([last]).map(|info| info.name);
-                Choice::Ambiguous(names.collect::<Vec<_>>().join(", "))
-            }
-        })
     }
 
     fn settle(&self, hook: Hook, verdict: Verdict, settled: Settled) -> Settled {
@@ -236,11 +268,12 @@ impl Hooks {
 /// What a completion remembers from one look to the next.
 #[derive(Debug, Default)]
 struct Attempt {
-    name: Option<String>,
     limit: Option<Duration>,
+    reads: u32,
     absent: u32,
+    refusals: u32,
     called: bool,
-    hopeless: bool,
+    settled: Option<Settled>,
 }
 
 impl Attempt {
@@ -248,15 +281,4 @@ impl Attempt {
     fn past(&self) -> Settled {
         if self.called { Settled::Completed } else { Settled::NothingOwed }
     }
-}
-
-enum Choice {
-    One(String, Option<Duration>),
-    None,
-    Ambiguous(String),
-}
-
-/// Plus or minus a fifth, so that instances of a group do not ask in step.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.8..=1.2))
 }

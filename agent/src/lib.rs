@@ -54,3 +54,5 @@ pub mod cli;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod calls;

@@ -66,7 +66,7 @@ impl Metrics {
         // Without it there are no samples, which is all that is lost.
         let stat = Stat::open().ok();
         // A phase of its own for each instance: a group that scales out must not call in step.
-        let first = Instant::now() + me.settings.period.mul_f64(rand::random_range(0.5..=1.0));
+        let first = Instant::now() + me.settings.period.mul_f64(0.5 + 0.5 * fastrand::f64());
         let mut due = tokio::time::interval_at(first, me.settings.period);
         let (mut sampler, mut buffer) = (Sampler::default(), me.buffer());
         let (done, mut results) = mpsc::channel::<Tally>(4);

@@ -7,9 +7,12 @@
 //!  rejoin:  left.json ─▶ register ─▶ struck from left.json
 //! ```
 
+mod calls;
 mod left;
 mod rejoin;
 mod row;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;
 
@@ -20,9 +23,8 @@ use crate::aws::Error;
 use crate::board::{Board, TargetRow};
 use crate::group::Group;
 use crate::pauses::Pauses;
-use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use futures_util::future::join_all;
-use left::{Left, Target};
+use left::Left;
 pub(crate) use row::Rows;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -207,59 +209,6 @@ impl Targets {
         Err(error)
     }
 
-    async fn rows(&self, arn: &str, ids: &[String]) -> Result<Rows, Error> {
-        let _slot = self.slots.acquire().await;
-        // Unfiltered: a filter by id alone misses rows that were registered with a port of their own.
-        let answer = self
-            .group
-            .aws()
-            .elbv2()
-            .await?
-            .describe_target_health()
-            .target_group_arn(arn)
-            .send()
-            .await
-            .map_err(|error| Error::new("DescribeTargetHealth", &error))?;
-        Rows::read(arn, &answer, ids)
-    }
-
-    /// One call for all rows, or, where the group finds one of them invalid, one for each: the others still leave.
-    async fn deregister_all(&self, arn: &str, rows: &[TargetRow]) -> Result<(), Error> {
-        let targets: Vec<Target> = rows.iter().map(Target::from).collect();
-        self.remembered(self.left.add(&targets));
-        match self.deregister(arn, &targets).await {
-            Err(error) if error.is("InvalidTarget") && targets.len() > 1 => {
-                let each = targets.chunks(1).map(|one| self.deregister(arn, one));
-                join_all(each).await.into_iter().collect()
-            }
-            answer => answer,
-        }
-    }
-
-    async fn deregister(&self, arn: &str, targets: &[Target]) -> Result<(), Error> {
-        let _slot = self.slots.acquire().await;
-        self.group
-            .aws()
-            .elbv2()
-            .await?
-            .deregister_targets()
-            .target_group_arn(arn)
-            .set_targets(Some(targets.iter().map(description).collect()))
-            .send()
-            .await
-            .map_err(|error| Error::new("DeregisterTargets", &error))?;
-        for target in targets {
-            tracing::info!(
-                target_id = target.id,
-                port = target.port,
-                target_group = arn,
-                "target deregistered"
-            );
-            self.board.note(format!("deregistered {}:{}", target.id, target.port.unwrap_or_default()));
-        }
-        Ok(())
-    }
-
     fn show(&self, arn: &str, rows: &[TargetRow]) {
         self.heard();
         self.report_ok(arn);
@@ -290,15 +239,6 @@ impl Targets {
             tracing::warn!(reason = error, "list of deregistered targets not written");
         }
     }
-}
-
-/// Without the port a row with a port of its own stays, and the call succeeds all the same.
-fn description(target: &Target) -> TargetDescription {
-    TargetDescription::builder()
-        .id(&target.id)
-        .set_port(target.port)
-        .set_availability_zone(target.zone.clone())
-        .build()
 }
 
 fn is_gone(error: &Error) -> bool {

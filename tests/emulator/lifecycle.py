@@ -1,11 +1,11 @@
-"""Lifecycle hooks that hold an instance; in moto an instance is InService at once.
+"""Lifecycle hooks that hold an instance; in moto an instance is InService at once, and each hook notifies a queue.
 
 Restored here: a group with a launching hook starts its instances in Pending:Wait, CompleteLifecycleAction moves them
-to InService, or to Terminated on ABANDON, and an action that nobody waits for is a ValidationError. Not restored:
-timeouts, the terminating side, notices.
+to InService, or to Terminated on ABANDON, and an action that nobody waits for is a ValidationError; a hook notifies
+nobody. Not restored: timeouts, hooks with a queue or topic, the terminating side, notices.
 """
 
-from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState
+from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState, LifecycleHook
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.exceptions import ServiceException
 from moto.core.responses import EmptyResult
@@ -28,6 +28,13 @@ def patch():
             self.lifecycle_state = "Pending:Wait"
 
     InstanceState.__init__ = held_by_hooks
+    make = LifecycleHook.__init__
+
+    def told_by_nobody(self, *args, **kwargs):
+        make(self, *args, **kwargs)
+        self.notification_target_arn = self.role_arn = None
+
+    LifecycleHook.__init__ = told_by_nobody
     # moto launches until enough are active: those that wait count.
     FakeAutoScalingGroup.active_instances = lambda self: [
         state for state in self.instance_states if state.lifecycle_state in ("InService", "Pending:Wait")

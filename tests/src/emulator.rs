@@ -87,6 +87,19 @@ impl Emulator {
         ))
     }
 
+    /// One call in the query protocol, as a test sets the scene; its answer.
+    pub fn query(&self, service: &str, body: &str) -> String {
+        let scope = format!(
+            "Credential=test/20260101/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        let head = format!(
+            "POST / HTTP/1.0\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\nContent-Length: {}\r\n\
+             Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\r\n",
+            body.len()
+        );
+        String::from_utf8(self.exchange(&(head + body))).expect("XML")
+    }
+
     /// All calls of one operation so far, with their parameters.
     pub fn calls(&self, operation: &str) -> Vec<Value> {
         let Value::Array(calls) = self.ask("GET", "calls", &Value::Null) else { panic!("calls are a list") };

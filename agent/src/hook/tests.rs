@@ -5,6 +5,7 @@ use crate::fake::{self, Asked, Fake, action, member, metadata, refusal, result};
 use crate::group::HookInfo;
 use crate::lifecycle::Phase;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::mpsc;
 
 #[tokio::test]
 async fn a_hook_is_completed_once_in_its_wait_state() {
@@ -20,17 +21,6 @@ async fn a_hook_is_completed_once_in_its_wait_state() {
     ] {
         assert!(calls[0].contains(part), "{part} is missing in {}", calls[0]);
     }
-}
-
-#[tokio::test]
-async fn no_active_action_is_resolved_by_the_state() {
-    let taken = Asg::start(&["Terminating:Wait", "Terminating:Proceed"], &["only"], &[NOT_ACTIVE]).await;
-    assert_eq!(taken.complete(Hook::Terminate, Verdict::Continue).await, Settled::Completed);
-    assert_eq!(taken.calls("CompleteLifecycleAction").len(), 1);
-
-    let race = Asg::start(&["Terminating:Wait"], &["only"], &[NOT_ACTIVE, (200, "")]).await;
-    assert_eq!(race.complete(Hook::Terminate, Verdict::Continue).await, Settled::Completed);
-    assert_eq!(race.calls("CompleteLifecycleAction").len(), 2);
 }
 
 #[tokio::test]
@@ -61,9 +51,42 @@ async fn a_root_that_is_replaced_or_a_detached_instance_owes_no_launch_and_an_un
 async fn several_hooks_are_not_guessed_between() {
     let asg = Asg::start(&["Pending:Wait"], &["mine", "theirs"], &[]).await;
     assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::GaveUp);
-    let error = asg.hooks.board.snapshot().errors.remove("launch").expect("it is said");
-    assert!(error.contains("set lifecycle.launch_hook"), "{error}");
+    let errors = asg.hooks.board.snapshot().errors;
+    for (part, key) in
+        [("launch hook", "lifecycle.launch_hook"), ("terminate hook", "lifecycle.terminate_hook")]
+    {
+        let said = errors.get(part).expect("it is said at the launch, for both");
+        assert!(said.contains(&format!("(mine, theirs): set {key} to yours")), "{said}");
+    }
     assert!(asg.calls("CompleteLifecycleAction").is_empty());
+}
+
+#[tokio::test]
+async fn a_hook_that_notifies_somebody_is_left_to_them() {
+    let both = Asg::start(&["Pending:Wait"], &["theirs>arn:aws:sqs:1", "mine"], &[(200, "")]).await;
+    assert_eq!(both.complete(Hook::Launch, Verdict::Continue).await, Settled::Completed);
+    let calls = both.calls("CompleteLifecycleAction");
+    assert!(calls.len() == 1 && calls[0].contains("LifecycleHookName=mine"), "{calls:?}");
+
+    let theirs = Asg::start(&["Pending:Wait"], &["theirs>arn:aws:sqs:1"], &[]).await;
+    assert_eq!(theirs.complete(Hook::Launch, Verdict::Continue).await, Settled::NothingOwed);
+    assert!(theirs.calls("CompleteLifecycleAction").is_empty());
+    assert!(theirs.hooks.board.snapshot().errors["launch hook"].contains("notifies somebody else"));
+}
+
+#[tokio::test]
+async fn the_hooks_are_read_once_for_a_whole_way_out() {
+    let asg = Asg::start(&["Terminating:Wait"], &["only"], &[(200, "")]).await;
+    asg.drains();
+    let beats = tokio::spawn({
+        let hooks = asg.hooks.clone();
+        async move { hooks.beat_while_draining(&mpsc::channel(4).0).await }
+    });
+    asg.until_called(BEAT, 1).await;
+    asg.hooks.board.lock().phase = Phase::Drained;
+    beats.await.expect("heartbeats end with the drain");
+    assert_eq!(asg.complete(Hook::Terminate, Verdict::Continue).await, Settled::Completed);
+    assert_eq!(asg.calls("DescribeLifecycleHooks").len(), 1);
 }
 
 #[tokio::test]
@@ -86,7 +109,8 @@ async fn heartbeats_come_at_a_third_of_the_timeout_and_survive_a_throttle() {
     let started = Instant::now();
     asg.until_called(BEAT, 4).await;
     let elapsed = started.elapsed();
-    assert!(elapsed >= Duration::from_millis(320) && elapsed < Duration::from_secs(3), "{elapsed:?}");
+    // The first at once, a throttled one sooner again, and twice a third less its jitter.
+    assert!(elapsed >= Duration::from_millis(160) && elapsed < Duration::from_secs(3), "{elapsed:?}");
     let call = &asg.calls(BEAT)[0];
     for part in ["LifecycleHookName=only", "InstanceId=i-0abc", "AutoScalingGroupName=web"] {
         assert!(call.contains(part), "{part} is missing in {call}");
@@ -108,7 +132,8 @@ async fn a_drain_that_hangs_is_not_kept_alive() {
         tokio::task::yield_now().await;
     }
     let count = asg.calls(BEAT).len();
-    assert!(count <= 3, "{count} heartbeats in one timeout");
+    // Three thirds, and two that were throttled.
+    assert!(count <= 6, "{count} heartbeats in one timeout");
     asg.hooks.board.lock().advanced = Some(Instant::now());
     asg.until_called(BEAT, count + 1).await;
     asg.hooks.board.lock().phase = Phase::Drained;
@@ -161,42 +186,45 @@ const BEAT: &str = "RecordLifecycleActionHeartbeat";
 fn info(heartbeat_ms: u64) -> HookInfo {
     HookInfo {
         name: "only".to_owned(),
+        hook: Hook::Terminate,
+        notifies: None,
         heartbeat_timeout: Duration::from_millis(heartbeat_ms),
         global_timeout: Duration::from_mins(1),
     }
 }
 
-/// The answer of which there are five meanings.
-const NOT_ACTIVE: (u16, &str) = (
-    400,
-    "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code>\
-     <Message>No active Lifecycle Action found with instance ID i-0abc</Message></Error></ErrorResponse>",
-);
-
 /// A metadata service and an Auto Scaling on loopback, with the hooks that speak to them.
-struct Asg {
+pub(super) struct Asg {
     fake: Fake,
-    hooks: Hooks,
+    pub(super) hooks: Hooks,
 }
 
 impl Asg {
     /// Lists the instance in each of `states` in turn (the last for good), and answers completions in turn too.
-    async fn start(
+    pub(super) async fn start(
         states: &'static [&'static str],
         hooks: &'static [&'static str],
         completions: &'static [(u16, &'static str)],
+    ) -> Self {
+        Self::beating(states, hooks, completions, &[(200, ""), (400, "ThrottlingException")]).await
+    }
+
+    /// The same, with the answers to heartbeats, over and over.
+    pub(super) async fn beating(
+        states: &'static [&'static str],
+        hooks: &'static [&'static str],
+        completions: &'static [(u16, &'static str)],
+        beats: &'static [(u16, &'static str)],
     ) -> Self {
         let (reads, completed, beaten) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         let next = |counter: &AtomicUsize| counter.fetch_add(1, Ordering::Relaxed);
         let fake = Fake::start(move |asked: &Asked, _| match action(&asked.body) {
             "DescribeAutoScalingInstances" => (200, member(states[next(&reads).min(states.len() - 1)])),
             "DescribeLifecycleHooks" => (200, listed(hooks)),
-            "CompleteLifecycleAction" => match completions[next(&completed).min(completions.len() - 1)] {
-                (200, _) => (200, result("CompleteLifecycleAction", "")),
-                (code, body) => (code, body.to_owned()),
-            },
-            BEAT if next(&beaten) % 2 == 1 => (400, refusal("ThrottlingException")),
-            BEAT => (200, result(BEAT, "")),
+            "CompleteLifecycleAction" => {
+                answered("CompleteLifecycleAction", completions[next(&completed).min(completions.len() - 1)])
+            }
+            BEAT => answered(BEAT, beats[next(&beaten) % beats.len()]),
             _ => metadata(asked, &[("meta-data/instance-id", "i-0abc")]),
         })
         .await;
@@ -211,11 +239,11 @@ impl Asg {
         }
     }
 
-    async fn complete(&self, hook: Hook, verdict: Verdict) -> Settled {
+    pub(super) async fn complete(&self, hook: Hook, verdict: Verdict) -> Settled {
         self.hooks.complete(hook, verdict).await
     }
 
-    fn drains(&self) {
+    pub(super) fn drains(&self) {
         let mut status = self.hooks.board.lock();
         (status.phase, status.advanced) = (Phase::Draining, Some(Instant::now()));
     }
@@ -231,16 +259,23 @@ impl Asg {
         }
     }
 
-    fn calls(&self, wanted: &str) -> Vec<String> {
+    pub(super) fn calls(&self, wanted: &str) -> Vec<String> {
         self.fake.asked().into_iter().map(|asked| asked.body).filter(|body| action(body) == wanted).collect()
     }
 }
 
+/// A status and, for a refusal, its code.
+fn answered(action: &str, (status, code): (u16, &str)) -> (u16, String) {
+    (status, if status == 200 { result(action, "") } else { refusal(code) })
+}
+
+/// Hooks on both transitions, each as `name` or `name>who is notified`.
 fn listed(names: &[&str]) -> String {
     let transitions = [Hook::Launch, Hook::Terminate].map(Hook::transition);
     let hook = |name: &str, transition: &str| {
+        let (name, notified) = name.split_once('>').unwrap_or((name, ""));
         format!(
-            "<member><LifecycleHookName>{name}</LifecycleHookName><LifecycleTransition>{transition}</LifecycleTransition>\
+            "<member><NotificationTargetARN>{notified}</NotificationTargetARN><LifecycleHookName>{name}</LifecycleHookName><LifecycleTransition>{transition}</LifecycleTransition>\
              <HeartbeatTimeout>60</HeartbeatTimeout><GlobalTimeout>6000</GlobalTimeout></member>"
         )
     };

@@ -2,7 +2,6 @@
 
 use super::left::Target;
 use super::{LONGEST_PAUSE, POLL, Targets};
-use crate::aws::Error;
 use crate::pauses::Pauses;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -100,20 +99,5 @@ impl Targets {
 
     fn forget(&self, arn: &str) {
         self.remembered(self.left.retain(|group| group != arn));
-    }
-
-    async fn register(&self, arn: &str, targets: &[Target]) -> Result<(), Error> {
-        let _slot = self.slots.acquire().await;
-        self.group
-            .aws()
-            .elbv2()
-            .await?
-            .register_targets()
-            .target_group_arn(arn)
-            .set_targets(Some(targets.iter().map(super::description).collect()))
-            .send()
-            .await
-            .map_err(|error| Error::new("RegisterTargets", &error))?;
-        Ok(())
     }
 }

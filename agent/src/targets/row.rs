@@ -42,7 +42,8 @@ impl Rows {
         let mut rows = Self { ours: Vec::new(), whole: true };
         for found in listed {
             let target = found.target();
-            let Some(id) = target.and_then(TargetDescription::id) else {
+            // The SDK fills in what is missing and must not be: empty is missing.
+            let Some(id) = target.and_then(TargetDescription::id).filter(|id| !id.is_empty()) else {
                 rows.whole = false;
                 continue;
             };

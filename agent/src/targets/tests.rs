@@ -96,7 +96,9 @@ async fn one_groups_trouble_does_not_keep_the_others() {
 #[tokio::test]
 async fn an_instance_outside_any_group_has_nothing_to_leave() {
     let fake = Fake::start(|asked, _| match action(&asked.body) {
-        "DescribeAutoScalingInstances" => (200, result("DescribeAutoScalingInstances", "")),
+        "DescribeAutoScalingInstances" => {
+            (200, result("DescribeAutoScalingInstances", "<AutoScalingInstances/>"))
+        }
         _ => metadata(asked, &[("meta-data/instance-id", "i-0abc")]),
     })
     .await;
