@@ -224,7 +224,8 @@ impl Machines {
         Ok(())
     }
 
-    async fn start(&self, id: &str) -> Result<()> {
+    /// Starts it again, or lets it go on.
+    pub(crate) async fn start(&self, id: &str) -> Result<()> {
         let frozen = self.lock().get(id).is_some_and(|machine| machine.frozen);
         if frozen { self.freeze(id, false) } else { self.boot(id).await }
     }

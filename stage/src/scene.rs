@@ -243,6 +243,25 @@ impl Scene {
         self.machines.kill(id).await;
     }
 
+    /// Starts it from cold, on the disk that it had; its place in the group is not told.
+    ///
+    /// # Errors
+    /// When systemd-nspawn cannot be started.
+    pub async fn power_on(&self, id: &str) -> Result<()> {
+        self.machines.start(id).await
+    }
+
+    /// Waits until it has rebooted itself: the container ends, and is started again as EC2 would.
+    ///
+    /// # Errors
+    /// When it is still on after `bound`, or cannot be started.
+    pub async fn reboots(&self, id: &str, bound: Duration) -> Result<()> {
+        let off = self.until(bound, || (!self.is_on(id)).then_some(())).await;
+        off.context("the instance did not reboot")?;
+        self.tell(format!("{id} reboots"));
+        self.machines.start(id).await
+    }
+
     /// Whether it runs.
     pub fn is_on(&self, id: &str) -> bool {
         self.machines.instance(id).is_some_and(|instance| !instance.is_off())

@@ -186,3 +186,10 @@ pub async fn served(scene: &Scene, id: &str) -> f64 {
     asked.await.expect("users are sent to it");
     scene.at()
 }
+
+/// What a command inside an instance prints; waits until there is a process to enter, which a container's first moments
+/// do not have.
+pub async fn inside(scene: &Scene, id: &str, command: &[&str]) -> String {
+    let said = scene.until_async(BOOT, async || scene.exec(id, command).await.ok()).await;
+    String::from_utf8_lossy(&said.expect("the instance is on").stdout).into_owned()
+}

@@ -2,7 +2,7 @@
 
 use kiln_stage::lifecycle::{Event, Pool, State};
 use kiln_stage::{Launch, Scene};
-use kiln_tests::story::{BOOT, Plan, served, stream};
+use kiln_tests::story::{BOOT, Plan, inside, served, stream};
 use kiln_tests::told::{completed, completed_once, no_request_failed, nothing_but_metrics};
 use std::time::Duration;
 
@@ -64,19 +64,4 @@ fn pooled(pool: Pool) {
 
 async fn boot_id(scene: &Scene, id: &str) -> String {
     inside(scene, id, &["cat", "/proc/sys/kernel/random/boot_id"]).await
-}
-
-async fn inside(scene: &Scene, id: &str, command: &[&str]) -> String {
-    // The container's first moments have no process to enter.
-    let mut said = String::new();
-    for _ in 0..50 {
-        match scene.exec(id, command).await {
-            Ok(output) => {
-                said = String::from_utf8_lossy(&output.stdout).into_owned();
-                break;
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    }
-    said
 }

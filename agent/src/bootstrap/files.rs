@@ -53,9 +53,9 @@ pub(super) fn hostname(root: &Path, name: &str) -> Result<(), String> {
     let failed = |path: &Path, error| format!("failed to write '{}': {error}", path.display());
     let path = root.join("etc/hostname");
     durable::write(&path, format!("{name}\n").as_bytes(), 0o644).map_err(|error| failed(&path, error))?;
-    let kernel = root.join("proc/sys/kernel/hostname");
-    if kernel.exists() {
-        fs::write(&kernel, name).map_err(|error| failed(&kernel, error))?;
+    if root == Path::new("/") {
+        // Not by /proc/sys, which containers have read-only.
+        nix::unistd::sethostname(name).map_err(|error| format!("failed to set the host name: {error}"))?;
     }
     Ok(())
 }
