@@ -12,6 +12,7 @@
 //! nobody reads. A part without a result has not been done: it is run again.
 
 mod accounts;
+mod cloud_init;
 mod command;
 mod files;
 mod halt;
@@ -29,10 +30,11 @@ pub use halt::Halt;
 pub use outcome::{Outcome, PATH, PartRow, Report, Step, watch};
 
 use crate::aws::Aws;
-use crate::config::Source;
+use crate::config::{CloudInit, Source};
 use crate::env;
 use crate::imds::{self, Imds};
 use accounts::Accounts;
+use cloud_init::Beside;
 use command::Surroundings;
 use kiln_userdata::{Leaf, UserData};
 use mark::{Marks, Verdict};
@@ -138,12 +140,17 @@ impl Bootstrap<'_> {
         }
         desk.change(|report| report.instance_id = Some(id.clone()));
         let raw = self.before_halt("user data", self.imds.user_data_patiently(self.imds_wait)).await?;
-        let data = self.read(&raw.unwrap_or_default())?;
+        let raw = raw.unwrap_or_default();
+        let beside = Beside::of(self.root);
+        let data = beside.read(&raw)?;
         tell_what_was_mended(&data);
         let config = settings::take_over(self.root, self.source, &data)?;
-        let parts = plan::plan(&data, config.bootstrap_timeout);
-        let accounts = Accounts::read(self.root);
-        judge_early(&parts, &accounts)?;
+        let waits = beside == Beside::Active && config.cloud_init == CloudInit::Wait;
+        if beside == Beside::Active && !waits {
+            cloud_init::refuse_two(&data)?;
+        }
+        let parts = plan::plan(&data, config.bootstrap_timeout, waits);
+        judge_early(&parts, &Accounts::read(self.root))?;
         let aws = Aws::new(self.imds.clone());
         let env = self.before_halt("[env]", env::write(self.root, &data, &aws)).await?;
         let folder = self.root.join("var/lib/kiln/instances").join(&id);
@@ -152,12 +159,21 @@ impl Bootstrap<'_> {
         let due: Vec<bool> = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Run { .. })).collect();
         let bounds = parts.iter().zip(&due).filter(|(_, due)| **due).filter_map(|(part, _)| part.timeout);
         let bound: Duration = bounds.sum();
+        let waited = if waits { config.bootstrap_timeout } else { Duration::ZERO };
         desk.change(|report| {
-            report.bound_ms = Some(u64::try_from(bound.as_millis()).unwrap_or(u64::MAX));
+            report.bound_ms =
+                Some(u64::try_from(bound.saturating_add(waited).as_millis()).unwrap_or(u64::MAX));
             report.parts = parts.iter().zip(&verdicts).map(|(part, verdict)| row(part, verdict)).collect();
         });
         // Asked for only where a command will hear it: a boot that has nothing to do asks three things.
         let region = if bound.is_zero() { None } else { self.region().await? };
+        if waits {
+            let boot = crate::clock::boot_id();
+            let end = cloud_init::wait(self.root, &folder, &boot, !raw.is_empty(), config.bootstrap_timeout);
+            self.before_halt("cloud-init", end).await?;
+        }
+        // After cloud-init, which makes users.
+        let accounts = Accounts::read(self.root);
         let variables = env.shared.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
         let surroundings = Surroundings { instance_id: &id, region: region.as_deref(), variables };
         let hands = Hands {
@@ -190,16 +206,6 @@ impl Bootstrap<'_> {
             answer = ask => answer.map_err(Into::into),
             () = self.halt.asked() => Err(Failure::CutOff(what.to_owned())),
         }
-    }
-
-    fn read(&self, raw: &[u8]) -> Result<UserData, kiln_userdata::Error> {
-        // The file that switches it off is documented: cloud-init's "Disable cloud-init".
-        let there = self.root.join("usr/bin/cloud-init").exists();
-        if there && !self.root.join("etc/cloud/cloud-init.disabled").exists() {
-            tracing::info!("cloud-init is on this image: #cloud-config documents are left to it");
-            return kiln_userdata::parse_beside_cloud_init(raw);
-        }
-        kiln_userdata::parse(raw)
     }
 
     async fn region(&self) -> Result<Option<String>, Failure> {

@@ -11,7 +11,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use fragment::{Rebalance, Selector};
+pub use fragment::{CloudInit, Rebalance, Selector};
 pub use metrics::{Metrics, Published};
 pub use record::{Record, RecordTo};
 pub use source::{Source, USER_DATA};
@@ -73,6 +73,8 @@ pub struct Config {
     pub bootstrap_timeout: Duration,
     /// How long bootstrap waits for the metadata service.
     pub imds_wait: Duration,
+    /// Who runs the user data beside cloud-init.
+    pub cloud_init: CloudInit,
 }
 
 /// One health check.
@@ -171,6 +173,7 @@ impl Config {
             record: Record::new(record),
             bootstrap_timeout: seconds(bootstrap.timeout, 600),
             imds_wait: seconds(bootstrap.imds_wait, 120),
+            cloud_init: bootstrap.cloud_init.unwrap_or_default(),
         };
         config.rules().map_or(Ok(config), |broken| Err(Error::Rule(broken)))
     }

@@ -53,6 +53,8 @@ pub struct Image {
     pub packages: Vec<String>,
     /// The disk's size in GiB; EBS counts whole ones.
     pub size_gib: u32,
+    /// Who runs the user data where the base has cloud-init: `take-over` or `wait`, as in `agent.toml`.
+    pub cloud_init: String,
 }
 
 /// `[[service]]`: one deployable web app.

@@ -1,7 +1,7 @@
 //! The files that Kiln brings itself: the starter app, and everything that the app layer lays over a base root.
 //!
-//! The tree is the table: a file's path under `templates/image` is its destination. `.j2` is rendered and dropped;
-//! a path with `@service@` comes once per service.
+//! The tree is the table: a file's path under `templates/image` is its destination. `.j2` is rendered and dropped, and
+//! what comes to nothing is not written; a path with `@service@` comes once per service.
 
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,7 @@ pub struct View {
 #[derive(Debug, Clone, Serialize)]
 struct ImageView {
     name: String,
+    cloud_init: String,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -70,7 +71,10 @@ impl View {
     pub fn new(manifest: &Manifest, releases: &[String]) -> Self {
         let services = manifest.services.iter().zip(releases);
         Self {
-            image: ImageView { name: manifest.image.name.clone() },
+            image: ImageView {
+                name: manifest.image.name.clone(),
+                cloud_init: manifest.image.cloud_init.clone(),
+            },
             services: services.map(|(service, release)| ServiceView::new(service, release)).collect(),
         }
     }
@@ -120,7 +124,10 @@ pub fn image(view: &View) -> anyhow::Result<Vec<Rendered>> {
                 Some(target) => (target.to_owned(), render(&environment, name, content, view, service)?),
                 None => (target, content.to_vec()),
             };
-            rendered.push(Rendered { mode: mode(&target), path: PathBuf::from(target), content });
+            // A template's own way to say that this image has no such file.
+            if !content.is_empty() {
+                rendered.push(Rendered { mode: mode(&target), path: PathBuf::from(target), content });
+            }
         }
     }
     rendered.sort_by(|left, right| left.path.cmp(&right.path));
@@ -218,6 +225,28 @@ frontend = "movies"
             paths.dedup();
             assert_eq!(paths.len(), files.len(), "no two templates write one file");
         }
+    }
+
+    #[test]
+    fn what_cloud_init_is_told_goes_by_the_manifest() {
+        let told = |choice: &str| -> Vec<(String, String)> {
+            let text = TWO.replace("\"cinema\"", &format!("\"cinema\"\ncloud_init = \"{choice}\""));
+            let files = image(&view(&text)).expect("every template renders").into_iter();
+            let named = files.map(|file| {
+                (file.path.display().to_string(), String::from_utf8_lossy(&file.content).into_owned())
+            });
+            named.filter(|(path, _)| path.contains("cloud") || path.ends_with("agent.toml")).collect()
+        };
+        let [(drop_in, text), (_, agent)] = &told("take-over")[..] else { panic!("one file for it") };
+        assert_eq!(drop_in, "etc/cloud/cloud.cfg.d/99-kiln.cfg");
+        assert!(text.ends_with("\nallow_userdata: false\n"), "{text}");
+        assert!(agent.contains("\ncloud_init = \"take-over\"\n"), "{agent}");
+        let [(_, agent), units @ ..] = &told("wait")[..] else { panic!("there is an agent") };
+        assert!(agent.contains("\ncloud_init = \"wait\"\n"), "{agent}");
+        let names = ["gunicorn@.service.d", "kiln-bootstrap.service.d"]
+            .map(|unit| format!("usr/lib/systemd/system/{unit}/cloud-init.conf"));
+        assert_eq!(units.iter().map(|(path, _)| path).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+        assert!(units.iter().all(|(_, text)| text.contains("[Unit]\nDefaultDependencies=no\n")), "{units:?}");
     }
 
     #[test]

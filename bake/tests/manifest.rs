@@ -26,7 +26,7 @@ kiln.toml:3:8: size '1.5GiB' is not a whole number of GiB from 1 to 64: write it
 #[test]
 fn every_rule_names_the_place_the_value_and_the_way_out() {
     let service = |lines: &str| format!("{IMAGE}[[service]]\nname = \"shop\"\npath = \"/\"\n{lines}\n");
-    let table: [(String, &str); 24] = [
+    let table: [(String, &str); 25] = [
         ("[image]\nname = \"shop\n".into(), "kiln.toml:2:"),
         ("[image]\nnam = \"shop\"\n".into(), "kiln.toml:2:1: unknown field `nam`, expected one of `name`"),
         (
@@ -42,6 +42,10 @@ fn every_rule_names_the_place_the_value_and_the_way_out() {
         (
             format!("{IMAGE}packages = [\"jq\", \"A b\"]\n{SERVICE}"),
             "kiln.toml:3:19: package 'A b' is not the name",
+        ),
+        (
+            format!("{IMAGE}cloud_init = \"off\"\n{SERVICE}"),
+            "kiln.toml:3:14: cloud_init 'off' is none of 'take-over', 'wait'",
         ),
         (format!("{IMAGE}size = \"0GiB\"\n{SERVICE}"), "kiln.toml:3:8: size '0GiB'"),
         (format!("{IMAGE}{SERVICE}{SERVICE}"), "kiln.toml:8:8: service name 'shop' is used twice"),

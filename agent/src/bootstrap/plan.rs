@@ -52,11 +52,13 @@ pub(super) enum Work<'a> {
     Keys(&'a [String]),
 }
 
-/// The parts of `data`; scripts, which name no bound of their own, have `timeout`.
-pub(super) fn plan(data: &UserData, timeout: Duration) -> Vec<Part<'_>> {
+/// The parts of `data`; scripts, which name no bound of their own, have `timeout`. With `kiln_only`, cloud-init does
+/// the rest.
+pub(super) fn plan(data: &UserData, timeout: Duration, kiln_only: bool) -> Vec<Part<'_>> {
     let mut plan = Plan { parts: Vec::new(), timeout };
     for (label, leaf) in data.leaves() {
         match leaf {
+            Leaf::Script(_) | Leaf::CloudConfig(_) if kiln_only => {}
             Leaf::Script(it) => plan.script(label, it),
             Leaf::Kiln(it) => plan.kiln(label, it),
             Leaf::CloudConfig(it) => plan.cloud_config(label, it),

@@ -1,5 +1,6 @@
 //! Whole bootstraps with real processes, a metadata service on loopback and a folder for a root.
 
+mod beside;
 mod documents;
 mod marks;
 mod parts;

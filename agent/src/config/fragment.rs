@@ -40,6 +40,17 @@ pub enum Rebalance {
     Drain,
 }
 
+/// Who runs the user data on an image that has cloud-init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloudInit {
+    /// The agent; cloud-init must have been told not to.
+    #[default]
+    TakeOver,
+    /// cloud-init, but for `#kiln` documents, which the agent does when that one has ended.
+    Wait,
+}
+
 /// A length of time, written `"30s"`, `"2m"`, `"500ms"`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span(pub(super) Duration);
@@ -119,7 +130,7 @@ table!(Metrics {
     dimensions: Vec<String>,
 });
 table!(Record { to: RecordTo, log_group: String, bucket: String, prefix: String });
-table!(Bootstrap { timeout: Span, imds_wait: Span });
+table!(Bootstrap { timeout: Span, imds_wait: Span, cloud_init: CloudInit });
 
 impl Fragment {
     /// Parses one file; the error begins `name:line:column:` and ends with the line and a caret.

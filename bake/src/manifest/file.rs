@@ -28,6 +28,7 @@ pub(super) struct ImageTable {
     #[serde(default)]
     pub(super) packages: Vec<Text>,
     pub(super) size: Option<Text>,
+    pub(super) cloud_init: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -29,6 +29,9 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
         base: table.base.map_or(values::BASES[0].to_owned(), |base| rules.base(&base)),
         packages: rules.packages(&table.packages),
         size_gib: table.size.map_or(2, |size| rules.size(&size)),
+        cloud_init: table
+            .cloud_init
+            .map_or(values::CLOUD_INIT[0].to_owned(), |choice| rules.cloud_init(&choice)),
     };
     if tables.is_empty() {
         rules.complain(

@@ -9,6 +9,9 @@ use super::Rules;
 /// Of the base roots that exist.
 pub(super) const BASES: [&str; 1] = ["debian-12"];
 
+/// What can be done about cloud-init; the first is the default.
+pub(super) const CLOUD_INIT: [&str; 2] = ["take-over", "wait"];
+
 /// Smaller disks do not hold the base; larger ones grow on first boot and need not be uploaded.
 const SIZES: std::ops::RangeInclusive<u32> = 1..=64;
 
@@ -36,6 +39,14 @@ impl Rules<'_> {
             self.complain(base.span(), format!("base '{}' is not known: use '{known}'", base.get_ref()));
         }
         base.get_ref().clone()
+    }
+
+    pub(super) fn cloud_init(&mut self, choice: &Spanned<String>) -> String {
+        if !CLOUD_INIT.contains(&choice.get_ref().as_str()) {
+            let known = CLOUD_INIT.join("', '");
+            self.complain(choice.span(), format!("cloud_init '{}' is none of '{known}'", choice.get_ref()));
+        }
+        choice.get_ref().clone()
     }
 
     pub(super) fn packages(&mut self, packages: &[Spanned<String>]) -> Vec<String> {
