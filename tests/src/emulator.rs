@@ -83,7 +83,7 @@ impl Emulator {
         );
         let length = body.len();
         self.exchange(&format!(
-            "{method} {path} HTTP/1.0\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
         ))
     }
 

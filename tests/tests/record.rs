@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Bounds each wait for the agent: a life here is some seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_life_is_a_stream_of_logs() {
@@ -92,22 +92,13 @@ fn live(aws: &Emulator, record: &str) {
     wait_for(&told, &mut said, "no hook waits for an answer");
     kill(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM).expect("it runs");
     wait_for(&told, &mut said, "flight record sent");
-    let until = Instant::now() + PATIENCE;
-    while Instant::now() < until {
-        if let Some(status) = agent.try_wait().expect("it is our child") {
-            assert!(status.success(), "{status}: {said:#?}");
-            return;
-        }
-        // Its last lines end the wait, the bound if there are none.
-        let _ = told.recv_timeout(Duration::from_millis(50));
-    }
-    let _ = agent.kill();
-    panic!("the agent does not end: {said:#?}");
+    let status = agent.wait().expect("it is our child");
+    assert!(status.success(), "{status}: {said:#?}");
 }
 
 fn start(aws: &Emulator, config: &Path, metadata: &str) -> Child {
-    // Its files in /run are this life's own, and gone with it.
-    let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/kiln/agent && \
+    // Its files in /run and /var/lib are this life's own, and gone with it.
+    let script = "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mkdir -p /run/kiln/agent && \
         echo '{\"outcome\":\"ok\",\"reason\":null,\"instance_id\":null,\"ran\":false,\"exit_code\":null,\
         \"started\":\"2026-01-01T00:00:00Z\",\"elapsed_ms\":1}' > /run/kiln/bootstrap.json && \
         exec \"$0\" --config \"$1\" run";
