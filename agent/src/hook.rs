@@ -89,7 +89,12 @@ impl Hooks {
             // A notice wins: the launch is not answered for an instance that is about to go.
             if hook == Hook::Launch && self.board.lock().phase.is_leaving() {
                 self.board.error(hook.name(), None);
-                return self.settle(hook, verdict, attempt.past());
+                let settled = match verdict {
+                    // A call without an answer proves nothing: whether one is owed is asked when the drain is taken back.
+                    Verdict::Continue => Settled::NothingOwed,
+                    Verdict::Abandon => attempt.past(),
+                };
+                return self.settle(hook, verdict, settled);
             }
             let pause = match self.look(hook, verdict, &mut attempt).await {
                 Ok(Look::Settled(settled)) => {

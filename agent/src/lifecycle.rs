@@ -61,6 +61,8 @@ pub struct Lifecycle {
     launch_by: Option<Moment>,
     /// Where the instance was bound when the launch hook was answered: a warm pool's instance has two actions.
     launch_for: Place,
+    /// CONTINUE was asked for, and no drain has begun since: once it is taken, it is the group that registers.
+    fresh: bool,
     /// ABANDON was asked for, and somebody may have heeded it.
     abandoned: bool,
     terminate: HookStep,
@@ -93,6 +95,7 @@ impl Lifecycle {
             launch: HookStep::Idle,
             launch_by: None,
             launch_for: Place::Service,
+            fresh: false,
             abandoned: false,
             terminate: HookStep::Idle,
             terminate_for: Notice::Group,
@@ -248,6 +251,12 @@ impl Lifecycle {
                 (self.failure, self.launch_by) = (None, None);
                 self.enter(Phase::Warming, now);
                 self.watch_launch().into_iter().collect()
+            }
+            // Called before user data has run again, by an agent that was stopped and started in the pool, say.
+            (Phase::Bootstrapping, Place::Service) if before == Some(Place::Pool) && !self.abandoned => {
+                self.reopen_launch();
+                let answer = self.advance(now);
+                answer.into_iter().chain(self.watch_launch()).collect()
             }
             // Called into service while another's notice holds it: that it went to the pool is over and answered.
             (_, Place::Service) if before == Some(Place::Pool) => {

@@ -23,6 +23,8 @@ pub(super) struct Cloud {
     /// The group's name, and how it was found.
     pub(super) name: Known<(String, &'static str)>,
     pub(super) group: Known<GroupFacts>,
+    /// Auto Scaling has answered, and lists no group of that name.
+    pub(super) unlisted: bool,
     pub(super) hooks: Known<Vec<HookFacts>>,
     pub(super) target_groups: Known<Vec<TargetGroup>>,
     pub(super) trials: Vec<Trial>,
@@ -36,6 +38,7 @@ impl Cloud {
             member: Err(why()),
             name: Err(why()),
             group: Err(why()),
+            unlisted: false,
             hooks: Err(why()),
             target_groups: Err(why()),
             trials,
@@ -109,6 +112,9 @@ pub(super) async fn gather(
     trials.push(metrics);
 
     let facts = flat(facts);
+    let unlisted = matches!(facts, Ok(None));
+    let facts =
+        facts.and_then(|facts| facts.ok_or_else(|| "Auto Scaling does not list the group".to_owned()));
     let arns = match (&config.target_groups, &facts) {
         (Some(arns), _) => Ok(arns.clone()),
         (None, Ok(facts)) => Ok(facts.target_groups.clone()),
@@ -129,7 +135,7 @@ pub(super) async fn gather(
         }
     };
     let member = member.map_err(|error| error.to_string());
-    Cloud { member, name, group: facts, hooks: flat(hooks), target_groups, trials }
+    Cloud { member, name, group: facts, unlisted, hooks: flat(hooks), target_groups, trials }
 }
 
 fn name(
@@ -169,7 +175,8 @@ fn reply<T>(answer: &Known<Result<T, Error>>) -> Known<Result<(), Error>> {
     }
 }
 
-async fn group_facts(aws: &Aws, name: &str) -> Result<GroupFacts, Error> {
+/// `None`: answered, and it is not listed.
+async fn group_facts(aws: &Aws, name: &str) -> Result<Option<GroupFacts>, Error> {
     let answer = aws
         .autoscaling()
         .await?
@@ -179,8 +186,9 @@ async fn group_facts(aws: &Aws, name: &str) -> Result<GroupFacts, Error> {
         .send()
         .await
         .map_err(|error| Error::new("DescribeAutoScalingGroups", &error))?;
-    let Some(found) = answer.auto_scaling_groups().first() else {
-        return Ok(GroupFacts::default());
+    let listed = answer.auto_scaling_groups();
+    let Some(found) = listed.iter().find(|found| found.auto_scaling_group_name() == Some(name)) else {
+        return Ok(None);
     };
     let sources = found.traffic_sources().iter().filter_map(|source| source.identifier());
     let attached = found.target_group_arns().iter().map(String::as_str).chain(sources);
@@ -190,7 +198,7 @@ async fn group_facts(aws: &Aws, name: &str) -> Result<GroupFacts, Error> {
     target_groups.dedup();
     let triggers = found.instance_lifecycle_policy().and_then(|policy| policy.retention_triggers());
     let retained = triggers.and_then(|triggers| triggers.terminate_hook_abandon());
-    Ok(GroupFacts {
+    Ok(Some(GroupFacts {
         arn: found.auto_scaling_group_arn().map(str::to_owned),
         health_check: found.health_check_type().unwrap_or_default().to_owned(),
         suspended: found
@@ -200,7 +208,7 @@ async fn group_facts(aws: &Aws, name: &str) -> Result<GroupFacts, Error> {
             .collect(),
         retains: retained.is_some_and(|action| action.as_str() == "retain"),
         target_groups,
-    })
+    }))
 }
 
 async fn hooks(aws: &Aws, name: &str) -> Result<Vec<HookFacts>, Error> {

@@ -36,6 +36,11 @@ fn names(hook: Hook) -> [&'static str; 2] {
 fn member(cloud: &Cloud) -> Finding {
     const CHECK: &str = "group.member";
     match (&cloud.name, &cloud.member) {
+        (Ok((name, how)), _) if cloud.unlisted => Finding::fail(
+            CHECK,
+            format!("{name} is meant {how}, and Auto Scaling lists no such group"),
+            "check lifecycle.group (\"auto\" finds the instance's own), and the region",
+        ),
         (Ok((name, how)), Ok(Some(member))) if *name == member.group => {
             Finding::ok(CHECK, format!("in {name}, found {how}; {}", member.state))
         }

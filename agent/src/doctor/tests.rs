@@ -83,6 +83,28 @@ async fn silence_everywhere_ends_in_time_and_is_said_once() {
 }
 
 #[tokio::test]
+async fn a_group_that_is_not_listed_fails_and_is_no_sound_one_without_targets() {
+    let fake = Fake::start(move |asked, _| match action(&asked.body) {
+        call @ "DescribeAutoScalingGroups" => (200, result(call, "<AutoScalingGroups/>").into_bytes()),
+        _ => world(asked),
+    })
+    .await;
+    let report = Box::pin(examine_with(&fake)).await;
+    let found = |check| report.checks.iter().find(|finding| finding.check == check).expect("it is listed");
+    let group = found("group.member");
+    assert!(group.result == Result::Fail, "{group:?}");
+    assert!(group.remedy.as_deref().is_some_and(|remedy| remedy.contains("lifecycle.group")), "{group:?}");
+    assert_eq!(found("group.processes").result, Result::Skipped);
+    assert_eq!(found("iam.DescribeAutoScalingGroups").result, Result::Ok, "it was answered");
+    assert!(
+        report
+            .checks
+            .iter()
+            .all(|finding| finding.check != "targets.attached" || finding.result == Result::Skipped)
+    );
+}
+
+#[tokio::test]
 async fn answers_without_sense_are_findings_too() {
     for garbage in ["", "<", "<DescribeAutoScalingInstancesResponse/>", "{}"] {
         let fake =

@@ -48,6 +48,22 @@ async fn a_root_that_is_replaced_or_a_detached_instance_owes_no_launch_and_an_un
 }
 
 #[tokio::test]
+async fn a_launch_answer_that_a_notice_stops_counts_as_taken_only_where_it_was() {
+    // An ABANDON may have been heeded, and there is no way back from it.
+    for (verdict, expected) in
+        [(Verdict::Continue, Settled::NothingOwed), (Verdict::Abandon, Settled::Completed)]
+    {
+        let asg = Asg::start(&["Pending:Wait"], &["only"], &[(400, "ValidationError")]).await;
+        let notice = async {
+            asg.until_called("CompleteLifecycleAction", 1).await;
+            asg.drains();
+        };
+        let (settled, ()) = tokio::join!(asg.complete(Hook::Launch, verdict), notice);
+        assert_eq!(settled, expected, "{verdict:?}");
+    }
+}
+
+#[tokio::test]
 async fn several_hooks_are_not_guessed_between() {
     let asg = Asg::start(&["Pending:Wait"], &["mine", "theirs"], &[]).await;
     assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::GaveUp);

@@ -109,6 +109,12 @@ impl Lifecycle {
             Settled::NothingOwed if stopped => HookStep::Idle,
             settled => HookStep::Settled(settled),
         };
+        if std::mem::take(&mut self.fresh) && settled == Settled::Completed && self.bound() == Place::Service
+        {
+            // The answer let it in just now: the group registers all of it, when every hook of its has been answered. What a
+            // boot before had taken out is part of that.
+            self.left = false;
+        }
         // Nobody took the ABANDON: a late recovery is as good as any.
         self.abandoned &= settled == Settled::Completed;
         self.reopen_launch();
@@ -121,6 +127,7 @@ impl Lifecycle {
         }
         self.launch = HookStep::Asked(verdict);
         self.launch_for = self.bound();
+        self.fresh = verdict == Verdict::Continue;
         self.abandoned = verdict == Verdict::Abandon;
         vec![Effect::CompleteHook(Hook::Launch, verdict)]
     }

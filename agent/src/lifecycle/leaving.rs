@@ -29,7 +29,7 @@ impl Lifecycle {
             return self.heed(notice, now);
         }
         self.enter(Phase::Draining, now);
-        (self.deadline, self.left) = (Some(limit), true);
+        (self.deadline, self.left, self.fresh) = (Some(limit), true, false);
         let mut effects = vec![Effect::StartDrain { deadline: limit }, Effect::FlushMetrics];
         effects.extend(self.heed(notice, now));
         effects

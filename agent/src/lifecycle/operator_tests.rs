@@ -96,7 +96,8 @@ fn a_drain_before_the_launch_was_answered_does_not_lose_the_answer() {
         }
         assert_eq!(life.handle(Event::Healthy, at(30)), [continue_launch()], "settles late: {settles_late}");
         let taken = settled(Hook::Launch, Settled::Completed);
-        assert_eq!(life.handle(taken, at(31)), [Effect::Rejoin], "not before the group has it");
+        assert_eq!(life.handle(taken, at(31)), [], "let in after the drain, it is registered by the group");
+        assert!(life.ready() && !life.rejoining());
     }
 }
 

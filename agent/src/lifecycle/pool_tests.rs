@@ -238,6 +238,45 @@ fn an_instance_on_standby_may_be_mended_for_as_long_as_it_takes() {
     assert!(life.ready(), "nothing was abandoned, so it may recover: {life:?}");
 }
 
+#[test]
+fn called_before_user_data_has_run_again_its_second_action_is_answered_all_the_same() {
+    let mut life = warmed();
+    life.handle(settled(Hook::Launch, Settled::Completed), at(10));
+    assert_eq!(life.handle(shutdown(), at(20)), [Effect::Exit]);
+    let (mut again, _) = life.resume(policy(), at(30));
+    assert_eq!(again.phase(), Phase::Bootstrapping);
+    assert_eq!(again.handle(target(Place::Service), at(31)), [Effect::WatchLaunch]);
+    again.handle(Event::Bootstrapped { ok: true }, at(32));
+    assert_eq!(again.handle(Event::Healthy, at(33)), [continue_launch()]);
+}
+
+#[test]
+fn let_into_service_by_its_own_answer_it_leaves_the_registering_to_the_group() {
+    for (answer, expected) in [(Settled::Completed, vec![]), (Settled::NothingOwed, vec![Effect::Rejoin])] {
+        let mut life = asked_with_targets_out();
+        assert_eq!(life.handle(settled(Hook::Launch, answer), at(4)), expected, "{answer:?}");
+        assert!(life.ready());
+    }
+}
+
+#[test]
+fn an_answer_from_before_a_drain_does_not_speak_for_what_the_drain_took_out() {
+    let mut life = asked_with_targets_out();
+    life.handle(Event::Notice { notice: Notice::Operator, deadline: None }, at(4));
+    life.handle(Event::Ready, at(5));
+    assert_eq!(life.handle(Event::Healthy, at(6)), []);
+    assert_eq!(life.handle(settled(Hook::Launch, Settled::Completed), at(7)), [Effect::Rejoin]);
+}
+
+/// After a boot, with what an earlier one took out on the list, and the launch hook just asked.
+fn asked_with_targets_out() -> Lifecycle {
+    let mut life = Lifecycle::begin(policy(), at(0), true).0;
+    life.handle(target(Place::Service), at(1));
+    life.handle(Event::Bootstrapped { ok: true }, at(2));
+    assert_eq!(life.handle(Event::Healthy, at(3)), [continue_launch()]);
+    life
+}
+
 fn warmed() -> Lifecycle {
     let mut life = life();
     assert_eq!(life.handle(target(Place::Pool), at(0)), []);

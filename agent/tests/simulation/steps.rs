@@ -42,7 +42,7 @@ impl Steps {
         loop {
             let past = if called { Settled::Completed } else { Settled::NothingOwed };
             if hook == Hook::Launch && self.phase().is_leaving() {
-                return past;
+                return if verdict == Verdict::Continue { Settled::NothingOwed } else { past };
             }
             let pause = match self.look(hook, verdict, &mut called, &mut limit).await {
                 Ok(Some(Settled::NothingOwed)) => return past,

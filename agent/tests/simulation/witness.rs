@@ -63,6 +63,9 @@ pub(crate) struct Witness {
     pool: bool,
     /// On the way back to the pool, up to where its hook has answered.
     returning: bool,
+    /// When the last way back began, and when a life did that remembers no other.
+    returned: Option<Duration>,
+    begun: Duration,
     /// On its way back from standby, where hooks do not apply.
     from_standby: bool,
     /// An operator has taken the drain back, and the machine has woken, since the last drain began.
@@ -106,6 +109,8 @@ impl Witness {
             operator: false,
             pool: false,
             returning: false,
+            returned: None,
+            begun: Duration::ZERO,
             from_standby: false,
             ready: false,
             woke: false,
@@ -160,6 +165,9 @@ impl Witness {
             }
         }
         let before = self.life.take();
+        if self.rebooted || before.is_none() {
+            self.begun = at;
+        }
         let only_stopped =
             before.is_some_and(|before| before.notices().iter().all(|notice| *notice == Notice::Shutdown));
         if self.rebooted || only_stopped {

@@ -20,6 +20,12 @@ fn each_departure_of_a_group_or_hook_is_found_under_its_name() {
             "group.member",
             Result::Fail,
         ),
+        (
+            "the group is not listed",
+            |c| (c.unlisted, c.group) = (true, Err("not listed".to_owned())),
+            "group.member",
+            Result::Fail,
+        ),
         ("not listed", |c| c.member = Ok(None), "group.member", Result::Warn),
         (
             "suspended",
@@ -237,6 +243,7 @@ fn sound() -> Cloud {
         member: Ok(Some(Member { group: "web".to_owned(), state: "InService".to_owned() })),
         name: Ok(("web".to_owned(), "by asking")),
         group: Ok(GroupFacts::default()),
+        unlisted: false,
         hooks: Ok(vec![
             hook("to-service", "autoscaling:EC2_INSTANCE_LAUNCHING", "ABANDON"),
             hook("to-the-end", "autoscaling:EC2_INSTANCE_TERMINATING", "CONTINUE"),

@@ -13,7 +13,9 @@ impl Witness {
         (self.state, self.waits_since) = (to, at);
         self.from_standby = from == State::Standby || self.from_standby && to != State::InService;
         match to {
-            State::WarmedPending(_) if from == State::InService => (self.returning, self.pool) = (true, true),
+            State::WarmedPending(_) if from == State::InService => {
+                (self.returning, self.pool, self.returned) = (true, true, Some(at));
+            }
             State::Warmed(_) => self.returning = false,
             State::PendingWait => self.action(Hook::Launch),
             State::WarmedPendingWait(_) if !self.returning => self.action(Hook::Launch),

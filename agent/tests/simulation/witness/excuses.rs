@@ -23,6 +23,7 @@ impl Witness {
             Some(Reason::PolicyWaits) => "unanswered: policy waits",
             Some(Reason::NotDecidedYet) => "unanswered: not decided yet",
             Some(Reason::Outage) => "unanswered: outage",
+            Some(Reason::NotTold) => "unanswered: return not told from launch",
             Some(Reason::GoingOff) => "unanswered: going off",
             None => {
                 let life = format!("{:?}", self.life);
@@ -61,6 +62,11 @@ impl Witness {
             if self.launch_asked.is_some_and(|asked| at < asked + LAUNCH_CALLS) {
                 return Some(Reason::NotDecidedYet);
             }
+        }
+        // Both hooks wait in `Warmed:Pending:Wait` on the way to one target state, and a boot forgets where it was.
+        let told = self.returned.is_none_or(|returned| returned > self.begun);
+        if hook == TERMINATE && self.returning && !told {
+            return Some(Reason::NotTold);
         }
         // Trouble just before the wait still shows in the agent's pauses.
         (reach < waited + RECOVERY && reach < RECOVERY + recovery).then_some(Reason::Outage)

@@ -48,6 +48,8 @@ pub(crate) enum Reason {
     NotDecidedYet,
     /// AWS or the agent was out of reach for most of the wait.
     Outage,
+    /// A life that began after its group had sent the instance back to the pool, which looks like a launch into it.
+    NotTold,
     /// The machine went off, or the agent was stopped with it.
     GoingOff,
 }
