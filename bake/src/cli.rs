@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::diff::Aspect;
+
 /// Bakes, proves and publishes the image of a web app for EC2 Auto Scaling.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, about, max_term_width = 100, after_help = EXIT_CODES)]
@@ -98,6 +100,19 @@ pub enum Command {
         /// User data for the instance.
         #[arg(long, value_name = "FILE")]
         user_data: Option<PathBuf>,
+    },
+    /// Compare two images or roots: packages, files, units, users, privileges, ports, configuration, blocks.
+    #[command(
+        after_help = "Examples:\n  kiln diff 3f9a 71c0\n  kiln diff 3f9a /                 # on an instance: what has drifted since\n  kiln diff --fail-on users,privileges,ports old/ new/\n  kiln --json diff 3f9a 71c0 | jq -r '.packages[].what'"
+    )]
+    Diff {
+        /// First digits of a digest, an image's folder, a root.tar, or a folder with a root in it.
+        old: String,
+        /// The same of the other side.
+        new: String,
+        /// Exit with 1 when any of these differ; 'files' leaves out what a package's new version explains.
+        #[arg(long, value_enum, value_delimiter = ',', value_name = "ASPECTS")]
+        fail_on: Vec<Aspect>,
     },
     /// Upload the disk as an EBS snapshot and register the AMI; idempotent by digest.
     #[command(

@@ -45,6 +45,7 @@ pub mod receipt;
 
 // What is done with an image.
 pub mod store;
+pub mod diff;
 pub mod rehearse;
 pub mod publish;
 pub mod userdata;

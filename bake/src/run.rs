@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::bench::{Bench, cache_path};
 use crate::cli::{Agent, Cli, Command, Global};
+use crate::diff::{self, Aspect};
 use crate::failure::{self, Failure};
 use crate::inputs::{self, Inputs};
 use crate::manifest::{Manifest, Rehearse};
@@ -87,6 +88,7 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
         Command::Provision { root, agent } => provision_root(bench, dir, &root, &agent),
         Command::Rehearse { image, user_data } => play(bench, global, image.as_deref(), user_data),
         Command::Userdata { output, base64 } => give(bench, global, output.as_deref(), base64),
+        Command::Diff { old, new, fail_on } => compare(bench, dir, [&old, &new], &fail_on),
         Command::Publish { image, region } => send(bench, dir, image.as_deref(), region),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -228,6 +230,25 @@ fn give(bench: &Bench, global: &Global, output: Option<&Path>, base64: bool) -> 
             bench.report.say(&userdata::summary(&composed));
         }
         answer.raw = Some(bytes);
+    }
+    Ok(answer)
+}
+
+fn compare(
+    bench: &Arc<Bench>,
+    dir: &Path,
+    [old, new]: [&str; 2],
+    fail_on: &[Aspect],
+) -> anyhow::Result<Answer> {
+    let (store, old, new) = (Store::of(dir), old.to_owned(), new.to_owned());
+    let difference = interruptible(bench, move |bench| diff::diff(bench, &store, &old, &new))?;
+    let mut answer = Answer::new(difference.to_string().trim_end(), &difference)?;
+    let touched: Vec<_> = fail_on.iter().filter(|aspect| difference.touches(**aspect)).collect();
+    if !touched.is_empty() {
+        let names: Vec<_> = touched.into_iter().filter_map(clap::ValueEnum::to_possible_value).collect();
+        let names: Vec<_> = names.iter().map(clap::builder::PossibleValue::get_name).collect();
+        bench.report.say(&format!("refused by --fail-on: {} differ", names.join(", ")));
+        answer.code = 1;
     }
     Ok(answer)
 }

@@ -49,7 +49,8 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-fn deb(paragraph: &str) -> Option<Package> {
+/// One stanza of dpkg's status, if the package is installed.
+pub(crate) fn deb(paragraph: &str) -> Option<Package> {
     if field(paragraph, "Status") != Some("install ok installed") {
         return None;
     }
@@ -60,7 +61,8 @@ fn deb(paragraph: &str) -> Option<Package> {
     Some(Package { name: name.to_owned(), version: version.to_owned(), purl })
 }
 
-fn wheel(metadata: &str) -> Option<Package> {
+/// A wheel's `METADATA`.
+pub(crate) fn wheel(metadata: &str) -> Option<Package> {
     let (name, version) = (field(metadata, "Name")?, field(metadata, "Version")?);
     let purl = format!("pkg:pypi/{}@{version}", name.to_lowercase().replace('_', "-"));
     Some(Package { name: name.to_owned(), version: version.to_owned(), purl })
