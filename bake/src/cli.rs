@@ -125,7 +125,7 @@ pub enum Command {
         #[arg(long)]
         region: Option<String>,
     },
-    /// Write the manifest's [userdata] as a launch template takes it: the least wrapping that fits 16 KiB.
+    /// Write the manifest's userdata table as a launch template takes it: the least wrapping that fits 16 KiB.
     #[command(
         after_help = "Examples:\n  kiln userdata -o user-data          # the bytes, for tools that encode them\n  kiln userdata --base64              # for aws ec2 create-launch-template-version\n  kiln userdata | kiln-agent userdata check /dev/stdin"
     )]

@@ -30,7 +30,7 @@ use std::time::Instant;
 use witness::Ended;
 
 /// Lives of a run: under thirty seconds of one core, unoptimised (24 s of processor time).
-const LIVES: u64 = 8_000;
+const LIVES: u64 = 20_000;
 
 /// What a run must have seen at least once, or it proves less than it says.
 const MUST_BE_SEEN: &[&str] = &[
