@@ -48,7 +48,7 @@ fn hooks_that_nobody_named_are_left_alone_and_said_so() {
         let id = scene.launch(Launch::default(), &[]).await.expect("an instance boots");
         scene.phase(&id, "serving", BOOT).await.expect("it is ready");
         let said = scene.until_async(BOOT, async || {
-            let error = scene.status(&id).await.ok()?["errors"]["launch"].as_str()?.to_owned();
+            let error = scene.status(&id).await.ok()?["errors"]["launch hook"].as_str()?.to_owned();
             Some(error)
         });
         let said = said.await.expect("the status says what is wrong");
