@@ -22,6 +22,9 @@ const SHORTEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest that any hook waits.
 const LONGEST_WAIT: Duration = Duration::from_hours(48);
 
+/// Auto Scaling's default of `DefaultResult`.
+const ABANDON: &str = "ABANDON";
+
 /// The instance as Auto Scaling knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
@@ -44,13 +47,16 @@ pub struct HookInfo {
     pub heartbeat_timeout: Duration,
     /// The end whatever the heartbeats: the lesser of 48 h and a hundred timeouts.
     pub global_timeout: Duration,
+    /// What counts when nobody answers: `CONTINUE` or `ABANDON`.
+    pub default_result: String,
 }
 
 impl HookInfo {
     /// A hook whose times cannot be read: as short and as long as AWS allows.
     pub fn guessed(name: &str, hook: Hook) -> Self {
         let (heartbeat_timeout, global_timeout) = (SHORTEST_TIMEOUT, LONGEST_WAIT);
-        Self { name: name.to_owned(), hook, notifies: None, heartbeat_timeout, global_timeout }
+        let (name, default_result) = (name.to_owned(), ABANDON.to_owned());
+        Self { name, hook, notifies: None, heartbeat_timeout, global_timeout, default_result }
     }
 }
 
@@ -186,7 +192,8 @@ impl Group {
             let notifies = found.notification_target_arn().filter(|arn| !arn.is_empty()).map(str::to_owned);
             let heartbeat_timeout = seconds(found.heartbeat_timeout()).unwrap_or(SHORTEST_TIMEOUT);
             let global_timeout = seconds(found.global_timeout()).unwrap_or(LONGEST_WAIT);
-            hooks.push(HookInfo { name, hook, notifies, heartbeat_timeout, global_timeout });
+            let default_result = found.default_result().unwrap_or(ABANDON).to_owned();
+            hooks.push(HookInfo { name, hook, notifies, heartbeat_timeout, global_timeout, default_result });
         }
         Ok(hooks)
     }
@@ -225,22 +232,27 @@ impl Group {
     }
 
     fn attached(&self, group: &AutoScalingGroup) -> Vec<String> {
-        let mut arns = group.target_group_arns().to_vec();
-        for source in group.traffic_sources() {
-            match source.identifier() {
-                Some(arn) if is_elbv2(arn) => arns.push(arn.to_owned()),
-                Some(other) if !self.foreign_said.swap(true, Ordering::Relaxed) => tracing::info!(
-                    source = other,
-                    "traffic source is no target group of Elastic Load Balancing: only its group tells it"
-                ),
-                _ => {}
-            }
+        let mut sources = group.traffic_sources().iter().filter_map(|source| source.identifier());
+        if let Some(other) = sources.find(|arn| !is_elbv2(arn))
+            && !self.foreign_said.swap(true, Ordering::Relaxed)
+        {
+            tracing::info!(
+                source = other,
+                "traffic source is no target group of Elastic Load Balancing: only its group tells it"
+            );
         }
-        arns.retain(|arn| is_elbv2(arn));
-        arns.sort();
-        arns.dedup();
-        arns
+        elbv2_target_groups(group)
     }
+}
+
+/// The target groups that a group is attached to, as such or as traffic sources, each once.
+pub(crate) fn elbv2_target_groups(group: &AutoScalingGroup) -> Vec<String> {
+    let sources = group.traffic_sources().iter().filter_map(|source| source.identifier());
+    let attached = group.target_group_arns().iter().map(String::as_str).chain(sources);
+    let mut arns: Vec<String> = attached.filter(|arn| is_elbv2(arn)).map(str::to_owned).collect();
+    arns.sort();
+    arns.dedup();
+    arns
 }
 
 /// VPC Lattice has target groups too, and Classic Load Balancers have names: neither knows these calls.

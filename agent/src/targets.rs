@@ -16,6 +16,7 @@ mod hostile;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use calls::read_rows;
 pub use left::{PATH, owed};
 pub use row::must_be_told;
 
@@ -25,7 +26,6 @@ use crate::group::Group;
 use crate::pauses::Pauses;
 use futures_util::future::join_all;
 use left::Left;
-pub(crate) use row::Rows;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

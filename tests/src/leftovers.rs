@@ -3,11 +3,34 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The name of the variable that marks every process of one story: children inherit it.
 pub const MARK: &str = "KILN_STORY";
+
+/// The kernel needs moments to end a process namespace and its mounts; this only ends a test that failed.
+const TEARDOWN: Duration = Duration::from_secs(20);
+
+/// Runs a program that works in `folder`, kills it with SIGKILL as soon as a line of its stderr contains `point`, and
+/// fails unless nothing of it is left soon after. At that point at least `traces` of it can be seen.
+pub fn kill_at(mut command: Command, folder: &Path, point: &str, traces: usize) {
+    let mark = format!("{}-{}", point.replace([':', ' '], "-"), std::process::id());
+    let story = Story::begin(&mark, folder);
+    command.env(MARK, &mark).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let told = BufReader::new(child.stderr.take().expect("a pipe"));
+    let reached = told.lines().map_while(Result::ok).any(|line| line.contains(point));
+    let seen = story.look();
+    child.kill().expect("kill the program");
+    child.wait().expect("reap the program");
+    assert!(reached, "never came to `{point}`");
+    // Else the look would find nothing afterwards either, whatever was there.
+    assert!(seen.len() >= traces, "a running program went unseen at `{point}`: {seen:#?}");
+    story.wait_until_clean(TEARDOWN).unwrap_or_else(|left| panic!("killed at `{point}`:\n{left}"));
+}
 
 /// One story's traces: how to tell them from everything else on the machine.
 #[derive(Debug)]

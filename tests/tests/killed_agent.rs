@@ -14,7 +14,7 @@ const OFF: f64 = 2.0;
 fn a_killed_agent_goes_on_with_the_same_drain() {
     let mut plan = Plan::default();
     // Longer than the stream, which it would cut.
-    plan.set.target_groups[0].delay = Duration::from_secs(10);
+    plan.set.target_groups[0].delay = Duration::from_secs(12);
     plan.users.stream = Some(stream(8));
     plan.play(async |scene| {
         let id = serving(scene, Launch::default(), &[]).await;

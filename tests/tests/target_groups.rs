@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Two more ports in front of the same site.
 const PORTS: &str = "server { listen 8080; listen 8081; location / { proxy_pass http://127.0.0.1:80; } }\n";
-const DELAY: Duration = Duration::from_secs(5);
+const DELAY: Duration = Duration::from_secs(6);
 
 #[test]
 fn every_port_of_every_group_is_told_to_leave() {

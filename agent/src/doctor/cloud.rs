@@ -10,11 +10,10 @@ use super::{Known, metadata::Metadata};
 use crate::aws::{Aws, Error};
 use crate::board::{Board, Status};
 use crate::config::{Config, Selector};
-use crate::group::{Group, Member};
+use crate::group::{Group, HookInfo, Member, elbv2_target_groups};
 use crate::imds::Imds;
 use crate::lifecycle::{Lifecycle, Policy};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What AWS says.
 #[derive(Debug)]
@@ -25,7 +24,7 @@ pub(super) struct Cloud {
     pub(super) group: Known<GroupFacts>,
     /// Auto Scaling has answered, and lists no group of that name.
     pub(super) unlisted: bool,
-    pub(super) hooks: Known<Vec<HookFacts>>,
+    pub(super) hooks: Known<Vec<HookInfo>>,
     pub(super) target_groups: Known<Vec<TargetGroup>>,
     pub(super) trials: Vec<Trial>,
 }
@@ -63,16 +62,6 @@ pub(super) struct GroupFacts {
     pub(super) target_groups: Vec<String>,
 }
 
-/// A lifecycle hook.
-#[derive(Debug, Clone)]
-pub(super) struct HookFacts {
-    pub(super) name: String,
-    pub(super) transition: String,
-    pub(super) timeout: Duration,
-    pub(super) global: Duration,
-    pub(super) default_result: String,
-}
-
 pub(super) async fn gather(
     config: &Config,
     metadata: &Metadata,
@@ -92,7 +81,7 @@ pub(super) async fn gather(
     let group = name.as_ref().map(|(name, _)| name.as_str()).map_err(Clone::clone);
     let (facts, hooks, complete, beat, metrics) = tokio::join!(
         with(group.clone(), |name| group_facts(aws, name)),
-        with(group.clone(), |name| hooks(aws, name)),
+        with(group.clone(), |name| reader.hooks(name)),
         with(group.clone(), |name| trials::complete(aws, name)),
         with(group.clone(), |name| trials::heartbeat(aws, name)),
         trials::put_metrics(aws, config, agent),
@@ -190,12 +179,6 @@ async fn group_facts(aws: &Aws, name: &str) -> Result<Option<GroupFacts>, Error>
     let Some(found) = listed.iter().find(|found| found.auto_scaling_group_name() == Some(name)) else {
         return Ok(None);
     };
-    let sources = found.traffic_sources().iter().filter_map(|source| source.identifier());
-    let attached = found.target_group_arns().iter().map(String::as_str).chain(sources);
-    let mut target_groups: Vec<String> =
-        attached.filter(|arn| arn.contains(":targetgroup/")).map(str::to_owned).collect();
-    target_groups.sort();
-    target_groups.dedup();
     let triggers = found.instance_lifecycle_policy().and_then(|policy| policy.retention_triggers());
     let retained = triggers.and_then(|triggers| triggers.terminate_hook_abandon());
     Ok(Some(GroupFacts {
@@ -207,33 +190,6 @@ async fn group_facts(aws: &Aws, name: &str) -> Result<Option<GroupFacts>, Error>
             .filter_map(|process| process.process_name().map(str::to_owned))
             .collect(),
         retains: retained.is_some_and(|action| action.as_str() == "retain"),
-        target_groups,
+        target_groups: elbv2_target_groups(found),
     }))
-}
-
-async fn hooks(aws: &Aws, name: &str) -> Result<Vec<HookFacts>, Error> {
-    let answer = aws
-        .autoscaling()
-        .await?
-        .describe_lifecycle_hooks()
-        .auto_scaling_group_name(name)
-        .send()
-        .await
-        .map_err(|error| Error::new("DescribeLifecycleHooks", &error))?;
-    let seconds = |given: Option<i32>, default| Duration::from_secs(natural(given).unwrap_or(default));
-    let facts = answer.lifecycle_hooks().iter().filter_map(|hook| {
-        Some(HookFacts {
-            name: hook.lifecycle_hook_name()?.to_owned(),
-            transition: hook.lifecycle_transition()?.to_owned(),
-            // Auto Scaling's own defaults: an hour, and 48 hours.
-            timeout: seconds(hook.heartbeat_timeout(), 3_600),
-            global: seconds(hook.global_timeout(), 172_800),
-            default_result: hook.default_result().unwrap_or("ABANDON").to_owned(),
-        })
-    });
-    Ok(facts.collect())
-}
-
-fn natural(given: Option<i32>) -> Option<u64> {
-    given.and_then(|given| u64::try_from(given).ok())
 }

@@ -1,9 +1,11 @@
 //! The group and its hooks: are they there, are they ours, and do their times fit those of the configuration.
 
-use super::cloud::{Cloud, HookFacts};
+use super::cloud::Cloud;
 use super::trials::Outcome;
 use super::{Finding, text};
 use crate::config::{Config, Selector};
+use crate::group::HookInfo;
+use crate::hook::Choice;
 use crate::lifecycle::{HOOK_GRACE, Hook};
 use std::time::Duration;
 
@@ -78,34 +80,26 @@ fn processes(cloud: &Cloud) -> Finding {
     Finding::warn(CHECK, held.join("; "), "aws autoscaling resume-processes --auto-scaling-group-name …")
 }
 
-fn of_transition(hook: Hook, hooks: &[HookFacts], cloud: &Cloud, config: &Config) -> Vec<Finding> {
+fn of_transition(hook: Hook, hooks: &[HookInfo], cloud: &Cloud, config: &Config) -> Vec<Finding> {
     let [there, time] = names(hook);
-    let found: Vec<_> = hooks.iter().filter(|found| found.transition == hook.transition()).collect();
-    let key = format!("lifecycle.{}_hook", hook.name());
     let selector = if hook == Hook::Launch { &config.launch_hook } else { &config.terminate_hook };
-    let list = || found.iter().map(|found| found.name.as_str()).collect::<Vec<_>>().join(", ");
-    let broken = match (selector, found.as_slice()) {
-        (Selector::Named(name), _) => {
-            if let Some(ours) = found.iter().find(|found| found.name == *name) {
-                return ours.judge(hook, cloud, config);
-            }
-            Finding::fail(
-                there,
-                format!("{key} is {name}, and the group's are: {}", or_none(&list())),
-                format!("set {key} to one of them, or to \"auto\""),
-            )
-        }
-        (Selector::Auto, [only]) => return only.judge(hook, cloud, config),
-        (Selector::Auto, []) => lost(hook, there),
-        (Selector::Auto, _) => {
-            Finding::fail(there, format!("several: {}", list()), format!("set {key} to yours"))
-        }
+    // Judged as the daemon itself judges which hook is its own.
+    let choice = Choice::of(hooks, hook, selector);
+    let broken = match (&choice, selector) {
+        (Choice::Ours(info), _) => return ours(info, cloud, config),
+        (Choice::None, Selector::Auto) => lost(hook, there),
+        (Choice::None, Selector::Named(name)) => Finding::fail(
+            there,
+            format!("lifecycle.{}_hook is {name}, and the group has no {} hook", hook.name(), hook.name()),
+            "add it to the group",
+        ),
+        _ => Finding::fail(
+            there,
+            choice.complaint(hook, selector).unwrap_or_default(),
+            format!("set lifecycle.{}_hook to the one that this agent is to answer", hook.name()),
+        ),
     };
     vec![broken, Finding::skipped(time, "no hook to go by")]
-}
-
-fn or_none(list: &str) -> &str {
-    if list.is_empty() { "none" } else { list }
 }
 
 fn lost(hook: Hook, check: &'static str) -> Finding {
@@ -124,72 +118,73 @@ fn lost(hook: Hook, check: &'static str) -> Finding {
     }
 }
 
-impl HookFacts {
-    fn judge(&self, hook: Hook, cloud: &Cloud, config: &Config) -> Vec<Finding> {
-        let [there, time] = names(hook);
-        // bootstrap.imds_wait, bootstrap.timeout for each part, and lifecycle.ready_deadline.
-        let launch = config.policy().bootstrap_deadline + config.ready_deadline;
-        let drain = config.drain_max + config.margin + HOOK_GRACE;
-        let (there, time) = match hook {
-            Hook::Launch => (self.launch(there), self.lasts(time, launch, "a launch", cloud)),
-            Hook::Terminate => (self.terminate(there, cloud), self.lasts(time, drain, "a drain", cloud)),
-        };
-        vec![there.of(&self.name), time.of(&self.name)]
-    }
+fn ours(info: &HookInfo, cloud: &Cloud, config: &Config) -> Vec<Finding> {
+    let [there, time] = names(info.hook);
+    // bootstrap.imds_wait, bootstrap.timeout for each part, and lifecycle.ready_deadline.
+    let launch = config.policy().bootstrap_deadline + config.ready_deadline;
+    let drain = config.drain_max + config.margin + HOOK_GRACE;
+    let (there, time) = match info.hook {
+        Hook::Launch => (on_launch(info, there), lasts(info, time, launch, "a launch", cloud)),
+        Hook::Terminate => (on_terminate(info, there, cloud), lasts(info, time, drain, "a drain", cloud)),
+    };
+    vec![there.of(&info.name), time.of(&info.name)]
+}
 
-    fn launch(&self, check: &'static str) -> Finding {
-        if self.default_result == "CONTINUE" {
-            return Finding::warn(
-                check,
-                "its DefaultResult is CONTINUE: an instance that never answers goes into service",
-                "set DefaultResult=ABANDON",
-            );
-        }
-        Finding::ok(check, format!("an instance that never answers is replaced after {}", text(self.timeout)))
+fn on_launch(info: &HookInfo, check: &'static str) -> Finding {
+    if info.default_result == "CONTINUE" {
+        return Finding::warn(
+            check,
+            "its DefaultResult is CONTINUE: an instance that never answers goes into service",
+            "set DefaultResult=ABANDON",
+        );
     }
+    Finding::ok(
+        check,
+        format!("an instance that never answers is replaced after {}", text(info.heartbeat_timeout)),
+    )
+}
 
-    fn terminate(&self, check: &'static str, cloud: &Cloud) -> Finding {
-        let retains = cloud.group.as_ref().is_ok_and(|group| group.retains);
-        if retains && self.default_result == "ABANDON" {
-            return Finding::warn(
-                check,
-                "it times out with ABANDON, and the group retains what is abandoned: an instance whose agent died stays, \
-                 and is paid for, until a person ends it",
-                "set DefaultResult=CONTINUE, or TerminateHookAbandon=terminate in the group's instance lifecycle policy",
-            );
-        }
-        Finding::ok(check, format!("an instance whose agent died is held for {}", text(self.timeout)))
+fn on_terminate(info: &HookInfo, check: &'static str, cloud: &Cloud) -> Finding {
+    let retains = cloud.group.as_ref().is_ok_and(|group| group.retains);
+    if retains && info.default_result == "ABANDON" {
+        return Finding::warn(
+            check,
+            "it times out with ABANDON, and the group retains what is abandoned: an instance whose agent died stays, \
+             and is paid for, until a person ends it",
+            "set DefaultResult=CONTINUE, or TerminateHookAbandon=terminate in the group's instance lifecycle policy",
+        );
     }
+    Finding::ok(check, format!("an instance whose agent died is held for {}", text(info.heartbeat_timeout)))
+}
 
-    /// Whether the hook lasts as long as what it waits for, by itself or kept alive.
-    fn lasts(&self, check: &'static str, need: Duration, what: &str, cloud: &Cloud) -> Finding {
-        let (timeout, takes) = (text(self.timeout), format!("{what} may take {}", text(need)));
-        if self.global < need {
-            return Finding::fail(
-                check,
-                format!("it ends after {} whatever the heartbeats, {takes}", text(self.global)),
-                "raise HeartbeatTimeout (the end is a hundred times that), or lower the configured times",
-            );
-        }
-        if self.timeout >= need {
-            return Finding::ok(check, format!("{timeout}, and {takes}"));
-        }
-        let beat = cloud.trials.iter().find(|trial| trial.action.ends_with("RecordLifecycleActionHeartbeat"));
-        match beat.map(|trial| &trial.outcome) {
-            Some(Outcome::Allowed(_)) => Finding::ok(
-                check,
-                format!("{timeout}, and {takes}: heartbeats every {} carry it", text(self.timeout / 3)),
-            ),
-            Some(Outcome::Denied(_)) => Finding::fail(
-                check,
-                format!("{timeout}, {takes}, and heartbeats are denied"),
-                "allow autoscaling:RecordLifecycleActionHeartbeat, or raise HeartbeatTimeout",
-            ),
-            _ => Finding::warn(
-                check,
-                format!("{timeout}, {takes}, and nobody knows whether heartbeats are allowed"),
-                "raise HeartbeatTimeout, or lower the configured times",
-            ),
-        }
+/// Whether the hook lasts as long as what it waits for, by itself or kept alive.
+fn lasts(info: &HookInfo, check: &'static str, need: Duration, what: &str, cloud: &Cloud) -> Finding {
+    let (timeout, takes) = (text(info.heartbeat_timeout), format!("{what} may take {}", text(need)));
+    if info.global_timeout < need {
+        return Finding::fail(
+            check,
+            format!("it ends after {} whatever the heartbeats, {takes}", text(info.global_timeout)),
+            "raise HeartbeatTimeout (the end is a hundred times that), or lower the configured times",
+        );
+    }
+    if info.heartbeat_timeout >= need {
+        return Finding::ok(check, format!("{timeout}, and {takes}"));
+    }
+    let beat = cloud.trials.iter().find(|trial| trial.action.ends_with("RecordLifecycleActionHeartbeat"));
+    match beat.map(|trial| &trial.outcome) {
+        Some(Outcome::Allowed(_)) => Finding::ok(
+            check,
+            format!("{timeout}, and {takes}: heartbeats every {} carry it", text(info.heartbeat_timeout / 3)),
+        ),
+        Some(Outcome::Denied(_)) => Finding::fail(
+            check,
+            format!("{timeout}, {takes}, and heartbeats are denied"),
+            "allow autoscaling:RecordLifecycleActionHeartbeat, or raise HeartbeatTimeout",
+        ),
+        _ => Finding::warn(
+            check,
+            format!("{timeout}, {takes}, and nobody knows whether heartbeats are allowed"),
+            "raise HeartbeatTimeout, or lower the configured times",
+        ),
     }
 }

@@ -1,6 +1,6 @@
 //! The whole against fakes, and the judgements of the cloud by table.
 
-use super::cloud::{Attributes, Cloud, GroupFacts, HookFacts, Settings, TargetGroup};
+use super::cloud::{Attributes, Cloud, GroupFacts, Settings, TargetGroup};
 use super::trials::{Outcome, Trial};
 use super::*;
 use crate::board::TargetRow;

@@ -77,7 +77,6 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_hook_is_ours_by_name_or_as_the_only_one_that_notifies_nobody() {
@@ -121,12 +120,6 @@ mod tests {
 
     fn info(text: &str, hook: Hook) -> HookInfo {
         let (name, notifies) = text.split_once('>').map_or((text, None), |(name, who)| (name, Some(who)));
-        HookInfo {
-            name: name.to_owned(),
-            hook,
-            notifies: notifies.map(str::to_owned),
-            heartbeat_timeout: Duration::from_mins(1),
-            global_timeout: Duration::from_hours(1),
-        }
+        HookInfo { notifies: notifies.map(str::to_owned), ..HookInfo::guessed(name, hook) }
     }
 }

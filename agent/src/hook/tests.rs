@@ -201,11 +201,9 @@ const BEAT: &str = "RecordLifecycleActionHeartbeat";
 
 fn info(heartbeat_ms: u64) -> HookInfo {
     HookInfo {
-        name: "only".to_owned(),
-        hook: Hook::Terminate,
-        notifies: None,
         heartbeat_timeout: Duration::from_millis(heartbeat_ms),
         global_timeout: Duration::from_mins(1),
+        ..HookInfo::guessed("only", Hook::Terminate)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Targets;
 use super::left::Target;
 use super::row::Rows;
-use crate::aws::Error;
+use crate::aws::{Aws, Error};
 use crate::board::TargetRow;
 use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use futures_util::future::join_all;
@@ -11,18 +11,7 @@ use futures_util::future::join_all;
 impl Targets {
     pub(super) async fn rows(&self, arn: &str, ids: &[String]) -> Result<Rows, Error> {
         let _slot = self.slots.acquire().await;
-        // Unfiltered: a filter by id alone misses rows that were registered with a port of their own.
-        let answer = self
-            .group
-            .aws()
-            .elbv2()
-            .await?
-            .describe_target_health()
-            .target_group_arn(arn)
-            .send()
-            .await
-            .map_err(|error| Error::new("DescribeTargetHealth", &error))?;
-        Rows::read(arn, &answer, ids)
+        read_rows(self.group.aws(), arn, ids).await
     }
 
     /// One call for all rows, or, where the group finds one of them invalid, one for each: the others still leave.
@@ -85,4 +74,18 @@ fn description(target: &Target) -> TargetDescription {
         .set_port(target.port)
         .set_availability_zone(target.zone.clone())
         .build()
+}
+
+/// A target group's rows, ours and how many others there are.
+pub(crate) async fn read_rows(aws: &Aws, arn: &str, ids: &[String]) -> Result<Rows, Error> {
+    // Unfiltered: a filter by id alone misses rows that were registered with a port of their own.
+    let answer = aws
+        .elbv2()
+        .await?
+        .describe_target_health()
+        .target_group_arn(arn)
+        .send()
+        .await
+        .map_err(|error| Error::new("DescribeTargetHealth", &error))?;
+    Rows::read(arn, &answer, ids)
 }

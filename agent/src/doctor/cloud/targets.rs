@@ -4,7 +4,7 @@ use crate::aws::{Aws, Error};
 use crate::board::TargetRow;
 use crate::doctor::Known;
 use crate::doctor::trials::{self, Trial};
-use crate::targets::Rows;
+use crate::targets::read_rows;
 use aws_sdk_elasticloadbalancingv2::types::TargetGroup as Group;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -61,7 +61,7 @@ async fn target_group(aws: &Aws, arn: String, ids: &[String]) -> (TargetGroup, V
     let (settings, attributes, rows, deregister, register) = tokio::join!(
         settings(aws, &arn),
         attributes(aws, &arn),
-        rows(aws, &arn, ids),
+        read_rows(aws, &arn, ids),
         trials::deregister(aws, &arn),
         trials::register(aws, &arn),
     );
@@ -75,7 +75,7 @@ async fn target_group(aws: &Aws, arn: String, ids: &[String]) -> (TargetGroup, V
     let group = TargetGroup {
         settings: settings.map_err(|error| error.to_string()),
         attributes: attributes.map_err(|error| error.to_string()),
-        rows: rows.map_err(|error| error.to_string()),
+        rows: rows.map(|rows| rows.ours).map_err(|error| error.to_string()),
         arn,
     };
     (group, tried)
@@ -126,16 +126,4 @@ async fn attributes(aws: &Aws, arn: &str) -> Result<Attributes, Error> {
         delay: value("deregistration_delay.timeout_seconds").unwrap_or(300),
         slow_start: value("slow_start.duration_seconds").unwrap_or(0),
     })
-}
-
-async fn rows(aws: &Aws, arn: &str, ids: &[String]) -> Result<Vec<TargetRow>, Error> {
-    let answer = aws
-        .elbv2()
-        .await?
-        .describe_target_health()
-        .target_group_arn(arn)
-        .send()
-        .await
-        .map_err(|error| Error::new("DescribeTargetHealth", &error))?;
-    Ok(Rows::read(arn, &answer, ids)?.ours)
 }

@@ -1,6 +1,8 @@
 //! Departures from a sound group, one at a time, and the one finding that each must make.
 
 use super::*;
+use crate::group::HookInfo;
+use crate::lifecycle::Hook;
 
 /// What is changed, and the check that must say so.
 type Case = (&'static str, fn(&mut Cloud), &'static str, Result);
@@ -36,6 +38,12 @@ fn each_departure_of_a_group_or_hook_is_found_under_its_name() {
         ("no launch hook", |c| drop(hooks_of(c).remove(0)), "hook.launch", Result::Warn),
         ("two launch hooks", |c| again(c, 0), "hook.launch", Result::Fail),
         (
+            "somebody else's launch hook",
+            |c| hooks_of(c)[0].notifies = Some("arn:aws:sqs:::theirs".to_owned()),
+            "hook.launch",
+            Result::Fail,
+        ),
+        (
             "launch goes on by itself",
             |c| "CONTINUE".clone_into(&mut hooks_of(c)[0].default_result),
             "hook.launch",
@@ -44,13 +52,18 @@ fn each_departure_of_a_group_or_hook_is_found_under_its_name() {
         (
             "short launch hook",
             |c| {
-                hooks_of(c)[0].timeout = seconds(60);
+                hooks_of(c)[0].heartbeat_timeout = seconds(60);
                 c.trials.clear();
             },
             "hook.launch-time",
             Result::Warn,
         ),
-        ("launch ends too early", |c| hooks_of(c)[0].global = seconds(600), "hook.launch-time", Result::Fail),
+        (
+            "launch ends too early",
+            |c| hooks_of(c)[0].global_timeout = seconds(600),
+            "hook.launch-time",
+            Result::Fail,
+        ),
         ("no terminate hook", |c| drop(hooks_of(c).remove(1)), "hook.terminate", Result::Warn),
         ("two terminate hooks", |c| again(c, 1), "hook.terminate", Result::Fail),
         (
@@ -62,7 +75,7 @@ fn each_departure_of_a_group_or_hook_is_found_under_its_name() {
         (
             "short, heartbeats denied",
             |c| {
-                hooks_of(c)[1].timeout = seconds(60);
+                hooks_of(c)[1].heartbeat_timeout = seconds(60);
                 c.trials = vec![beat(Outcome::Denied("no".to_owned()))];
             },
             "hook.terminate-time",
@@ -71,7 +84,7 @@ fn each_departure_of_a_group_or_hook_is_found_under_its_name() {
         (
             "short, heartbeats unknown",
             |c| {
-                hooks_of(c)[1].timeout = seconds(60);
+                hooks_of(c)[1].heartbeat_timeout = seconds(60);
                 c.trials.clear();
             },
             "hook.terminate-time",
@@ -79,7 +92,7 @@ fn each_departure_of_a_group_or_hook_is_found_under_its_name() {
         ),
         (
             "global end too early",
-            |c| hooks_of(c)[1].global = seconds(200),
+            |c| hooks_of(c)[1].global_timeout = seconds(200),
             "hook.terminate-time",
             Result::Fail,
         ),
@@ -152,9 +165,18 @@ fn a_named_hook_is_looked_for_and_several_do_not_matter_then() {
 }
 
 #[test]
+fn a_hook_that_notifies_somebody_else_does_not_make_ours_ambiguous() {
+    let mut cloud = sound();
+    again(&mut cloud, 1);
+    hooks_of(&mut cloud)[2].notifies = Some("arn:aws:sqs:::theirs".to_owned());
+    let findings = judged(&cloud, "");
+    assert!(findings.iter().all(|finding| finding.result == Result::Ok), "{findings:?}");
+}
+
+#[test]
 fn heartbeats_carry_a_short_hook_and_a_port_of_its_own_is_told() {
     let mut cloud = sound();
-    hooks_of(&mut cloud)[1].timeout = seconds(60);
+    hooks_of(&mut cloud)[1].heartbeat_timeout = seconds(60);
     let findings = judged(&cloud, "");
     let time = findings.iter().find(|finding| finding.check == "hook.terminate-time").expect("it is listed");
     assert!(time.result == Result::Ok && time.found.contains("heartbeats every 20s"), "{time:?}");
@@ -213,12 +235,11 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 fn sound() -> Cloud {
-    let hook = |name: &str, transition: &str, default: &str| HookFacts {
-        name: name.to_owned(),
-        transition: transition.to_owned(),
-        timeout: seconds(1_200),
-        global: seconds(120_000),
+    let hook = |name: &str, hook: Hook, default: &str| HookInfo {
+        heartbeat_timeout: seconds(1_200),
+        global_timeout: seconds(120_000),
         default_result: default.to_owned(),
+        ..HookInfo::guessed(name, hook)
     };
     let row = TargetRow {
         group: ARN.to_owned(),
@@ -245,8 +266,8 @@ fn sound() -> Cloud {
         group: Ok(GroupFacts::default()),
         unlisted: false,
         hooks: Ok(vec![
-            hook("to-service", "autoscaling:EC2_INSTANCE_LAUNCHING", "ABANDON"),
-            hook("to-the-end", "autoscaling:EC2_INSTANCE_TERMINATING", "CONTINUE"),
+            hook("to-service", Hook::Launch, "ABANDON"),
+            hook("to-the-end", Hook::Terminate, "CONTINUE"),
         ]),
         target_groups: Ok(vec![TargetGroup {
             arn: ARN.to_owned(),
@@ -266,7 +287,7 @@ fn group(cloud: &mut Cloud) -> &mut GroupFacts {
     cloud.group.as_mut().expect("a sound cloud has one")
 }
 
-fn hooks_of(cloud: &mut Cloud) -> &mut Vec<HookFacts> {
+fn hooks_of(cloud: &mut Cloud) -> &mut Vec<HookInfo> {
     cloud.hooks.as_mut().expect("a sound cloud has some")
 }
 
