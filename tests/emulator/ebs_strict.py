@@ -1,10 +1,6 @@
-"""EBS direct as its API reference has it; moto keeps bytes and checks nothing.
+"""EBS direct as its API reference has it; moto keeps bytes and checks nothing. The rules are listed in README.md.
 
-Restored here: blocks are 524288 bytes and no other length; SHA-256 of each block is verified; writes go to pending
-snapshots only and reads to completed ones; indexes stay within the volume; CompleteSnapshot compares the number of
-distinct blocks and the linear checksum; a client token makes StartSnapshot idempotent and refuses other arguments;
-an unknown snapshot is ResourceNotFoundException; block tokens are checked; listings are sorted and paged.
-Not restored: parents, KMS, the write timeout, throttling (faults play it).
+Not restored: KMS itself, throttling (faults play it), the noise that an omitted block of an encrypted snapshot reads as.
 """
 
 import base64
@@ -23,6 +19,7 @@ BLOCKS_PER_GIB = 2048
 
 # encrypted: the account encrypts by default, which StartSnapshot's answer shows and its request does not.
 SETTINGS = {"encrypted": False}
+DEFAULT_KEY = "arn:aws:kms:us-east-1:123456789012:key/aws-ebs"
 
 TOKENS = {}
 
@@ -45,10 +42,18 @@ def patch():
     def with_real_blocks(self, *args, **kwargs):
         init(self, *args, **kwargs)
         self.block_size = BLOCK
+        self.parent = None
 
     EBSSnapshot.__init__ = with_real_blocks
     EBSBackend.find = find
-    for operation in (start_snapshot, put_snapshot_block, complete_snapshot, get_snapshot_block, list_snapshot_blocks):
+    for operation in (
+        start_snapshot,
+        put_snapshot_block,
+        complete_snapshot,
+        get_snapshot_block,
+        list_snapshot_blocks,
+        list_changed_blocks,
+    ):
         setattr(EBSResponse, operation.__name__, operation)
 
 
@@ -60,6 +65,11 @@ def find(self, snapshot_id):
     return snapshot
 
 
+def whole(snapshot):
+    """Its blocks and, below them, its parent's: a parent that is deleted leaves its blocks to its children."""
+    return (whole(snapshot.parent) if snapshot.parent else {}) | snapshot.blocks
+
+
 def start_snapshot(self):
     params = self._get_params()
     size, timeout, tags = params.get("VolumeSize"), params.get("Timeout", 60), params.get("Tags") or []
@@ -69,13 +79,28 @@ def start_snapshot(self):
         raise invalid("INVALID_PARAMETER_VALUE", f"Invalid timeout: {timeout}.")
     if len(params.get("Description") or "") > 255 or any(len(tag["Key"]) > 127 for tag in tags):
         raise invalid("INVALID_TAG", "Description or tag key too long.")
-    arguments = json.dumps(params, sort_keys=True, default=str)
+    parent = None
+    if params.get("ParentSnapshotId"):
+        if "Encrypted" in params or "KmsKeyArn" in params:
+            raise invalid("INVALID_PARAMETER_VALUE", "A parent decides about encryption.")
+        parent = self.ebs_backend.find(params["ParentSnapshotId"])
+        if parent.status != "completed":
+            raise invalid("INVALID_SNAPSHOT_ID", "The parent is not completed.")
+        if size < parent.volume_size:
+            raise invalid("INVALID_VOLUME_SIZE", "The volume is smaller than the parent's.")
+    if params.get("KmsKeyArn") and not params.get("Encrypted"):
+        raise invalid("INVALID_PARAMETER_VALUE", "A key without encryption.")
+    # An answer that is asked for again comes from the token, until the snapshot's tags go.
+    arguments = json.dumps({k: v for k, v in params.items() if k != "ClientToken"}, sort_keys=True, default=str)
     snapshot, first = TOKENS.get(params.get("ClientToken"), (None, None))
     if snapshot is None:
+        key = params.get("KmsKeyArn") or (DEFAULT_KEY if params.get("Encrypted") or SETTINGS["encrypted"] else None)
+        key = parent.kms_key if parent else key
         snapshot = self.ebs_backend.start_snapshot(size, tags, params.get("Description"))
+        snapshot.parent, snapshot.kms_key = parent, key
         snapshot.ec2 = self.ebs_backend.ec2_backend.snapshots[snapshot.snapshot_id]
         snapshot.ec2.status = "pending"
-        snapshot.ec2.encrypted = SETTINGS["encrypted"]
+        snapshot.ec2.encrypted, snapshot.ec2.kms_key_id = key is not None, key
         if params.get("ClientToken"):
             TOKENS[params["ClientToken"]] = (snapshot, arguments)
     elif first != arguments:
@@ -90,9 +115,10 @@ def start_snapshot(self):
         "Tags": tags,
         "Description": snapshot.description,
     }
-    if SETTINGS["encrypted"]:
-        result["KmsKeyArn"] = "arn:aws:kms:us-east-1:123456789012:key/aws-ebs"
-        result["SseType"] = "sse-kms"
+    if snapshot.parent:
+        result["ParentSnapshotId"] = snapshot.parent.snapshot_id
+    if snapshot.kms_key:
+        result["KmsKeyArn"], result["SseType"] = snapshot.kms_key, "sse-kms"
     return ActionResult(result)
 
 
@@ -133,12 +159,16 @@ def complete_snapshot(self):
     return ActionResult({"Status": "completed"})
 
 
+def completed(self, snapshot_id):
+    snapshot = self.ebs_backend.find(snapshot_id)
+    if snapshot.status != "completed":
+        raise invalid("INVALID_SNAPSHOT_ID", "Blocks of completed snapshots only can be read.")
+    return snapshot
+
+
 def get_snapshot_block(self):
     params = self._get_params()
-    snapshot = self.ebs_backend.find(params["SnapshotId"])
-    if snapshot.status != "completed":
-        raise invalid("INVALID_SNAPSHOT_ID", "Blocks can be read from completed snapshots only.")
-    block = snapshot.blocks.get(params["BlockIndex"])
+    block = whole(completed(self, params["SnapshotId"])).get(params["BlockIndex"])
     if block is None or block.block_token != params.get("BlockToken"):
         raise invalid("INVALID_BLOCK_TOKEN", "The token does not belong to the block.")
     return ActionResult(
@@ -151,25 +181,60 @@ def get_snapshot_block(self):
     )
 
 
-def list_snapshot_blocks(self):
-    params = self._get_params()
-    snapshot = self.ebs_backend.find(params["SnapshotId"])
-    if snapshot.status != "completed":
-        raise invalid("INVALID_SNAPSHOT_ID", "Blocks of completed snapshots only can be listed.")
-    most = params.get("MaxResults", 10000)
+def page(self, params, wanted, name, describe, snapshot):
+    """The part of a listing that was asked for."""
+    most = int(params.get("MaxResults") or 10000)
     if not 100 <= most <= 10000:
         raise invalid("INVALID_PARAMETER_VALUE", "MaxResults is 100 to 10000.")
     first = int(params.get("NextToken") or params.get("StartingBlockIndex") or 0)
-    wanted = [(index, block) for index, block in sorted(snapshot.blocks.items()) if index >= first]
+    wanted = [index for index in sorted(wanted) if index >= first]
     result = {
-        "Blocks": [{"BlockIndex": index, "BlockToken": block.block_token} for index, block in wanted[:most]],
+        name: [describe(index) for index in wanted[:most]],
         "ExpiryTime": utcnow() + timedelta(days=7),
         "VolumeSize": snapshot.volume_size,
         "BlockSize": snapshot.block_size,
     }
     if len(wanted) > most:
-        result["NextToken"] = str(wanted[most][0])
+        result["NextToken"] = str(wanted[most])
     return ActionResult(result)
+
+
+def list_snapshot_blocks(self):
+    params = self._get_params()
+    snapshot = completed(self, params["SnapshotId"])
+    blocks = whole(snapshot)
+    describe = lambda index: {"BlockIndex": index, "BlockToken": blocks[index].block_token}  # noqa: E731
+    return page(self, params, blocks, "Blocks", describe, snapshot)
+
+
+def list_changed_blocks(self):
+    params = self._get_params()
+    second = completed(self, params["SecondSnapshotId"])
+    first = completed(self, params["FirstSnapshotId"]) if params.get("FirstSnapshotId") else None
+    line, ancestor = set(), second
+    while ancestor:
+        line.add(ancestor.snapshot_id)
+        ancestor = ancestor.parent
+    if first and first.snapshot_id not in line:
+        raise invalid("UNRELATED_SNAPSHOTS", "The snapshots are not of one lineage.")
+    old, new = whole(first) if first else {}, whole(second)
+    bytes_of = lambda block: block.block_data if block else None  # noqa: E731
+    changed = [i for i in old.keys() | new.keys() if bytes_of(old.get(i)) != bytes_of(new.get(i))]
+
+    def describe(index):
+        tokens = {"FirstBlockToken": old.get(index), "SecondBlockToken": new.get(index)}
+        return {"BlockIndex": index} | {name: block.block_token for name, block in tokens.items() if block}
+
+    return page(self, params, changed, "ChangedBlocks", describe, second)
+
+
+def give_up_pending():
+    """What EBS does `Timeout` minutes after the last write: the snapshot ends in error."""
+    for regions in ebs_backends.values():
+        for backend in regions.values():
+            for snapshot in backend.snapshots.values():
+                if snapshot.status == "pending":
+                    snapshot.status = snapshot.ec2.status = "error"
 
 
 def contents():

@@ -1,9 +1,6 @@
 """EC2's images and snapshots as RegisterImage's reference has them; moto keeps a name and a description.
 
-Restored here: RegisterImage keeps block devices, attributes and tags, wants a completed snapshot that exists and a
-name that is free; its defaults are i386 and paravirtual; a new image is pending for `image_looks` looks and then
-`image_end`; a snapshot is pending, with a percentage, for `snapshot_looks` after CompleteSnapshot; a snapshot behind
-an image cannot be deleted.
+The rules are listed in README.md. Copies and retirement are in ec2_copies.py.
 """
 
 from types import SimpleNamespace
@@ -31,6 +28,7 @@ def patch():
         return images
 
     AmiBackend.describe_images = looked_at_images
+    AmisResponse.describe_images = describe_images_but_disabled
 
     describe_snapshots = EBSBackend.describe_snapshots
 
@@ -55,6 +53,19 @@ def patch():
     EBSBackend.delete_snapshot = delete_unused
 
 
+def describe_images_but_disabled(self):
+    params = self._get_params()
+    images = self.ec2_backend.describe_images(
+        ami_ids=params.get("ImageIds", []),
+        filters=self._filters_from_querystring(),
+        exec_users=params.get("ExecutableUsers", []),
+        owners=params.get("Owners", []),
+    )
+    if str(params.get("IncludeDisabled")).lower() != "true":
+        images = [image for image in images if image.state != "disabled"]
+    return ActionResult({"Images": images})
+
+
 def look_at_image(image):
     looks = getattr(image, "looks", None)
     if looks is None or image.state != "pending":
@@ -63,6 +74,10 @@ def look_at_image(image):
         image.looks -= 1
         return
     image.state = SETTINGS["image_end"]
+    # A copy is available once its snapshot is complete.
+    copied = image.ec2_backend.snapshots.get(image.from_snapshot)
+    if image.state == "available" and copied is not None:
+        copied.sealed, copied.status, copied.percent = False, "completed", "100%"
     if image.state != "available":
         image.state_reason = {"Code": "Client.BadDisk", "Message": "the disk has no boot sector"}
 
@@ -78,13 +93,20 @@ def look_at_snapshot(snapshot):
     snapshot.sealed, snapshot.status, snapshot.percent = False, "completed", "100%"
 
 
-def register_image(self):
-    params = self._get_params()
-    name, backend = params["Name"], self.ec2_backend
+def check_name(backend, name):
+    """A name is unique in an account and region, among disabled images too."""
+    if not 3 <= len(name) <= 128 or not all(c.isascii() and (c.isalnum() or c in "()[] ./-'@_") for c in name):
+        raise EC2ClientError("InvalidAMIName.Malformed", f"'{name}' is not an image's name.")
     for image in backend.amis.values():
         if image.name == name and image.owner_id == backend.account_id:
             message = f"AMI name {name} is already in use by AMI {image.id}"
             raise EC2ClientError("InvalidAMIName.Duplicate", message)
+
+
+def register_image(self):
+    params = self._get_params()
+    name, backend = params["Name"], self.ec2_backend
+    check_name(backend, name)
     mappings, root = params.get("BlockDeviceMappings", []), params.get("RootDeviceName")
     for mapping in mappings:
         check_snapshot(backend, mapping.get("Ebs", {}))
@@ -98,7 +120,9 @@ def register_image(self):
     # moto makes up a snapshot for each image.
     del backend.snapshots[image.ebs_snapshot.id]
     image.ebs_snapshot = SimpleNamespace(id=sources[0])
-    image.from_snapshot, image.mapped = sources[0], mappings
+    image.from_snapshot = sources[0]
+    encrypted = {"Encrypted": backend.snapshots[sources[0]].encrypted}
+    image.mapped = [m | ({"Ebs": m["Ebs"] | encrypted} if "Ebs" in m else {}) for m in mappings]
     image.root_device_name, image.root_device_type = root, "ebs"
     image.architecture = params.get("Architecture", "i386")
     image.virtualization_type = params.get("VirtualizationType", "paravirtual")

@@ -1,12 +1,15 @@
-"""In front of moto: keeps a log of calls and plays faults.
+"""In front of moto: keeps a log of calls and plays faults (faults.py).
 
-    GET  /kiln/calls            [{service, operation, params, status}, ...] in the order of their arrival
-    POST /kiln/faults           [{operation, code, status, times, skip, after, message, reason}, ...]: the next
-                                `times` calls of `operation`, after the first `skip`, fail with `code`; with
-                                `after` the call is carried out first (a lost reply)
-    POST /kiln/state            {snapshot_looks, image_looks, image_end, encrypted}: see ec2_images.py, ebs_strict.py
+    GET  /kiln/calls            [{service, region, operation, params, status}, ...] in the order of their arrival
+    POST /kiln/faults           [{...}, ...]: see faults.py
+    GET  /kiln/held             the call that a fault holds, once there is one
+    POST /kiln/release          what is held is cut off
+    POST /kiln/state            {snapshot_looks, image_looks, image_end, encrypted, parameter_looks, give_up}: see the
+                                SETTINGS of each module; give_up ends uploads as their timeout does
     GET  /kiln/snapshots        {id: {status, blocks, bytes}}
+    GET  /kiln/holdings         {images, snapshots, parameters} of all regions, with tags
     POST /kiln/reset            forgets calls and faults
+    POST /kiln/wipe             forgets everything
 
 Nothing but tests knows of /kiln/.
 """
@@ -17,11 +20,14 @@ import threading
 from urllib.parse import parse_qsl
 
 import ebs_strict
+import ec2_copies
 import ec2_images
+import ssm_images
+from faults import Faults, failure
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Request, Response
 
-SCOPE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request")
+SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
 
 # EBS direct is REST: the operation is in the method and the path.
 EBS = [
@@ -33,6 +39,8 @@ EBS = [
     ("GET", re.compile(r"^/snapshots/(?P<SnapshotId>[^/]+)/changedblocks$"), "ListChangedBlocks"),
 ]
 
+SETTINGS = [ebs_strict.SETTINGS, ec2_images.SETTINGS, ssm_images.SETTINGS]
+
 
 class Front:
     """A WSGI application around another."""
@@ -41,7 +49,7 @@ class Front:
         self.app = app
         self.lock = threading.Lock()
         self.calls = []
-        self.faults = []
+        self.faults = Faults()
 
     def __call__(self, environ, start_response):
         request = Request(environ)
@@ -50,49 +58,66 @@ class Front:
         call = describe(request)
         with self.lock:
             self.calls.append(call)
-            fault = self.take_fault(call["operation"])
+            number = len(self.calls)
+        fault = self.faults.take(call, number)
+        answer = None
         if fault and not fault.get("after"):
-            answer = failure(call["service"], fault)
-        else:
+            answer = self.faults.play(fault, call, environ)
+        if answer is None:
             # The body was read by describe(); werkzeug caches it, and moto reads it from here.
             environ["wsgi.input"] = Rewound(request.get_data(cache=True))
-            body, status, headers = run_wsgi_app(self.app, environ)
-            answer = Response(b"".join(body), status=status, headers=headers)
-            if fault:
-                answer = failure(call["service"], fault)
+            try:
+                body, status, headers = run_wsgi_app(self.app, environ)
+                answer = Response(b"".join(body), status=status, headers=headers)
+            except NotImplementedError as missing:
+                # moto would answer 500 and HTML, which clients take for a fault that passes.
+                unknown = {"code": "InvalidAction", "status": 400, "message": str(missing)}
+                answer = failure(call["service"], unknown)
+            if fault and fault.get("after"):
+                answer = self.faults.play(fault, call, environ) or answer
         call["status"] = answer.status_code
         return answer(environ, start_response)
 
-    def take_fault(self, operation):
-        for fault in self.faults:
-            if fault["operation"] != operation:
-                continue
-            if fault.get("skip", 0) > 0:
-                fault["skip"] -= 1
-            elif fault.setdefault("times", 1) > 0:
-                fault["times"] -= 1
-                return fault
-        return None
-
     def ask(self, request):
         path = request.path
+        if path == "/kiln/held":
+            return answer_json(self.faults.held())
+        if path == "/kiln/release" and request.method == "POST":
+            self.faults.release()
+            return answer_json({})
         with self.lock:
             if path == "/kiln/calls":
                 return answer_json(self.calls)
             if path == "/kiln/snapshots":
                 return answer_json(ebs_strict.contents())
+            if path == "/kiln/holdings":
+                ssm_images.settle_all()
+                return answer_json(ec2_copies.holdings())
             if path == "/kiln/faults" and request.method == "POST":
-                self.faults += request.get_json(force=True)
+                self.faults.add(request.get_json(force=True))
                 return answer_json({})
             if path == "/kiln/state" and request.method == "POST":
                 state = request.get_json(force=True)
-                ebs_strict.SETTINGS.update({k: v for k, v in state.items() if k in ebs_strict.SETTINGS})
-                ec2_images.SETTINGS.update({k: v for k, v in state.items() if k in ec2_images.SETTINGS})
+                if state.pop("give_up", False):
+                    ebs_strict.give_up_pending()
+                for settings in SETTINGS:
+                    settings.update({k: v for k, v in state.items() if k in settings})
                 return answer_json({})
-            if path == "/kiln/reset" and request.method == "POST":
-                self.calls, self.faults = [], []
+            if path in ("/kiln/reset", "/kiln/wipe") and request.method == "POST":
+                self.calls, self.faults = [], Faults()
+                if path == "/kiln/wipe":
+                    wipe()
                 return answer_json({})
         return Response("no such question", status=404)
+
+
+def wipe():
+    """An account that nobody has used."""
+    from moto.moto_api._internal import moto_api_backend
+
+    moto_api_backend.reset()
+    for memory in (ebs_strict.TOKENS, ec2_copies.COPIES, ssm_images.WAITING):
+        memory.clear()
 
 
 class Rewound:
@@ -110,7 +135,11 @@ class Rewound:
 def describe(request):
     """What a request asks for, as AWS names it."""
     scope = SCOPE.search(request.headers.get("Authorization", ""))
-    service = scope.group(1) if scope else "unknown"
+    region, service = scope.groups() if scope else ("unknown", "unknown")
+    return {"service": service, "region": region} | operation_of(service, request)
+
+
+def operation_of(service, request):
     if service == "ebs":
         for method, path, operation in EBS:
             found = path.match(request.path)
@@ -119,30 +148,15 @@ def describe(request):
                 params |= {k: v for k, v in request.headers.items() if k.lower().startswith("x-amz-")}
                 if request.mimetype == "application/json":
                     params |= json.loads(request.get_data(cache=True) or b"{}")
-                return {"service": service, "operation": operation, "params": params}
+                return {"operation": operation, "params": params}
     if "/operation/" in request.path:
-        return {"service": service, "operation": request.path.rsplit("/", 1)[1], "params": {}}
+        return {"operation": request.path.rsplit("/", 1)[1], "params": {}}
     body = request.get_data(cache=True)
     params = dict(parse_qsl(body.decode("utf-8", "replace"))) if request.mimetype.endswith("form-urlencoded") else {}
+    if request.mimetype.startswith("application/x-amz-json"):
+        params = json.loads(body or b"{}")
     operation = params.pop("Action", None) or request.headers.get("X-Amz-Target", "unknown").rsplit(".", 1)[-1]
-    return {"service": service, "operation": operation, "params": params}
-
-
-def failure(service, fault):
-    """An error in the service's own protocol."""
-    code, status = fault["code"], fault.get("status", 400)
-    message = fault.get("message", f"{code}, injected")
-    if service in ("ebs", "monitoring", "ssm"):
-        body = {"__type": code, "Message": message, "message": message}
-        if "reason" in fault:
-            body["Reason"] = fault["reason"]
-        return Response(json.dumps(body), status, {"x-amzn-ErrorType": code}, content_type="application/json")
-    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    if service == "ec2":
-        body = f"<Response><Errors>{error}</Errors><RequestID>injected</RequestID></Response>"
-    else:
-        body = f"<ErrorResponse>{error}<RequestId>injected</RequestId></ErrorResponse>"
-    return Response(body, status, content_type="text/xml")
+    return {"operation": operation, "params": params}
 
 
 def answer_json(value):

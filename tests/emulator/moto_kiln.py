@@ -2,7 +2,7 @@
 
 Started by `./start`, which prepares its Python. Prints the endpoint's URL as its only line on stdout, serves until
 its stdin ends (so that nothing outlives a killed test), and answers questions about what it was asked under /kiln/
-(see front.py). Each patch names the AWS rule that it restores.
+(see front.py). README.md lists each patch with the AWS rule that it restores.
 """
 
 import argparse
@@ -13,8 +13,10 @@ import threading
 
 import cloudwatch_cbor
 import ebs_strict
+import ec2_copies
 import ec2_images
 import lifecycle
+import ssm_images
 from front import Front
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
@@ -48,6 +50,8 @@ def main():
 
     ebs_strict.patch()
     ec2_images.patch()
+    ec2_copies.patch()
+    ssm_images.patch()
     lifecycle.patch()
     moto = DomainDispatcherApplication(create_backend_app)
     app = Front(cloudwatch_cbor.Transcoder(moto))

@@ -121,6 +121,26 @@ impl Emulator {
         self.ask("GET", "snapshots", &Value::Null)
     }
 
+    /// What exists in all regions: `images`, `snapshots` and `parameters`, with their tags.
+    pub fn holdings(&self) -> Value {
+        self.ask("GET", "holdings", &Value::Null)
+    }
+
+    /// The call that a fault of the kind `hold` holds, once there is one; null after a minute without.
+    pub fn held(&self) -> Value {
+        self.ask("GET", "held", &Value::Null)
+    }
+
+    /// Cuts off what is held.
+    pub fn release(&self) {
+        self.ask("POST", "release", &Value::Null);
+    }
+
+    /// Forgets everything: an account that nobody has used.
+    pub fn wipe(&self) {
+        self.ask("POST", "wipe", &Value::Null);
+    }
+
     fn ask(&self, method: &str, question: &str, body: &Value) -> Value {
         let body = body.to_string();
         let length = body.len();
