@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::call::{CallError, Kind};
+use crate::journal::{Journal, Thing};
 
 /// What ended a step.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,14 @@ pub enum Error {
         /// The bound.
         waited: Duration,
     },
+    /// The journal cannot be read or written; nothing is created without it.
+    #[error("failed to keep the journal '{}': {reason}", path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// What the kernel said.
+        reason: std::io::Error,
+    },
     /// The caller's interrupt ended it.
     #[error("interrupted")]
     Interrupted,
@@ -75,6 +84,12 @@ impl Error {
             _ => false,
         }
     }
+
+    /// True if what was made is left for another try: that would go on where this one stopped, and taking it back
+    /// would fail for the same reason.
+    pub fn leaves_open(&self) -> bool {
+        self.is_temporary() || matches!(self, Self::Call(call) if call.kind == Kind::Credentials)
+    }
 }
 
 /// A publication that failed, and what became of the resources it had made.
@@ -86,6 +101,17 @@ pub struct Failure {
     pub removed: Vec<String>,
     /// What is still there: the id, and the command that removes it.
     pub left: Vec<(String, String)>,
+}
+
+impl Failure {
+    /// Everything stays as it is, for another try.
+    pub(crate) fn open(cause: Error, journal: &Journal) -> Self {
+        let remedy = "go on with 'kiln resume', or remove it with 'kiln abort'";
+        let named = |thing: &Thing| {
+            Some((format!("{} {}", thing.what.slot(), thing.id.as_ref()?), remedy.to_owned()))
+        };
+        Self { cause, removed: Vec::new(), left: journal.things().iter().filter_map(named).collect() }
+    }
 }
 
 impl std::fmt::Display for Failure {

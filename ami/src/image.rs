@@ -1,5 +1,7 @@
 //! Registers a snapshot as an AMI, or adopts the image that has the same digest already.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_ec2::types::{
     ArchitectureValues, BlockDeviceMapping, BootModeValues, EbsBlockDevice, Filter, Image, ImdsSupportValues,
     ResourceType, Tag, TagSpecification, TpmSupportValues, VolumeType,
@@ -7,8 +9,9 @@ use aws_sdk_ec2::types::{
 
 use crate::call::{CallError, Kind, call};
 use crate::error::Error;
+use crate::journal::Head;
 use crate::progress::Watch;
-use crate::spec::{BootMode, DIGEST_TAG, PublishSpec};
+use crate::spec::{BootMode, DIGEST_TAG, PUBLICATION_TAG, PUBLISHED, PUBLISHING, PublishSpec, STATE_TAG};
 use crate::wait::{Seen, until_ready};
 
 /// The root device's name in the mapping; the guest finds its root by UUID, whatever the kernel calls the disk.
@@ -16,9 +19,8 @@ const ROOT_DEVICE: &str = "/dev/xvda";
 
 /// Registers, finds and waits for images.
 #[derive(Debug, Clone)]
-pub struct ImageRegistration {
+pub(crate) struct ImageRegistration {
     client: aws_sdk_ec2::Client,
-    region: String,
 }
 
 /// An image and the snapshot behind it.
@@ -27,12 +29,15 @@ pub(crate) struct Registered {
     pub(crate) image_id: String,
     pub(crate) snapshot_id: String,
     pub(crate) volume_gib: u32,
+    /// The publication that created it.
+    pub(crate) publication: Option<String>,
+    /// False while that publication, or one that went on with it, has not finished.
+    pub(crate) settled: bool,
 }
 
 impl ImageRegistration {
-    /// Registers in `region`.
-    pub fn new(client: aws_sdk_ec2::Client, region: impl Into<String>) -> Self {
-        Self { client, region: region.into() }
+    pub(crate) fn new(client: aws_sdk_ec2::Client) -> Self {
+        Self { client }
     }
 
     /// The image of this account that has the publication's name, if it is that image: same digest tag, on the
@@ -75,7 +80,13 @@ impl ImageRegistration {
         let tags = snapshots.snapshots().first().map(aws_sdk_ec2::types::Snapshot::tags).unwrap_or_default();
         same_digest(tags, &spec.digest)
             .map_err(|why| taken(format!("rests on {snapshot_id}, which {why}")))?;
-        Ok(Some(Registered { image_id: image_id.to_owned(), snapshot_id, volume_gib }))
+        Ok(Some(Registered {
+            image_id: image_id.to_owned(),
+            snapshot_id,
+            volume_gib,
+            publication: tag(image.tags(), PUBLICATION_TAG).map(str::to_owned),
+            settled: tag(image.tags(), STATE_TAG) != Some(PUBLISHING),
+        }))
     }
 
     /// Registers `snapshot_id`. `RegisterImage` takes no client token and inherits nothing: its defaults are a
@@ -83,6 +94,7 @@ impl ImageRegistration {
     pub(crate) async fn register(
         &self,
         spec: &PublishSpec,
+        head: &Head,
         snapshot_id: &str,
         volume_gib: u32,
     ) -> Result<Registered, Error> {
@@ -105,13 +117,15 @@ impl ImageRegistration {
             .imds_support(ImdsSupportValues::V20)
             .root_device_name(ROOT_DEVICE)
             .block_device_mappings(root_volume(snapshot_id, volume_gib))
-            .tag_specifications(tags_for(ResourceType::Image, spec))
+            .tag_specifications(tags_for(ResourceType::Image, &spec.tags_of(head)))
             .send()
             .await;
         let ours = |image_id: &str| Registered {
             image_id: image_id.to_owned(),
             snapshot_id: snapshot_id.to_owned(),
             volume_gib,
+            publication: Some(head.publication.clone()),
+            settled: false,
         };
         let failed = match sent {
             Ok(answer) => return Ok(ours(answer.image_id().unwrap_or_default())),
@@ -159,6 +173,28 @@ impl ImageRegistration {
         until_ready("image", id, spec.waits.image, &spec.waits, watch, look).await
     }
 
+    /// Says on the image and its snapshot that all of the publication is done: from here on they belong to nobody's
+    /// unfinished work.
+    pub(crate) async fn settle(&self, image: &Registered) -> Result<(), Error> {
+        let done = Tag::builder().key(STATE_TAG).value(PUBLISHED).build();
+        let sent =
+            self.client.create_tags().resources(&image.image_id).resources(&image.snapshot_id).tags(done);
+        sent.send().await.map_err(|error| call("ec2:CreateTags", &image.image_id, &error))?;
+        Ok(())
+    }
+
+    /// The state of a snapshot and whether it was ever there.
+    pub(crate) async fn snapshot_state(&self, id: &str) -> Result<Option<Seen>, Error> {
+        let answer = self.client.describe_snapshots().snapshot_ids(id).send().await;
+        match answer.map_err(|error| call("ec2:DescribeSnapshots", id, &error)) {
+            Ok(answer) => Ok(answer.snapshots().first().map(|snapshot| {
+                Seen::snapshot(snapshot.state(), snapshot.progress(), snapshot.state_message())
+            })),
+            Err(error) if error.kind == Kind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Takes an image back. The snapshot stays.
     pub(crate) async fn deregister(&self, id: &str) -> Result<(), Error> {
         let sent = self.client.deregister_image().image_id(id).send().await;
@@ -169,11 +205,6 @@ impl ImageRegistration {
     pub(crate) async fn delete_snapshot(&self, id: &str) -> Result<(), Error> {
         let sent = self.client.delete_snapshot().snapshot_id(id).send().await;
         sent.map(drop).or_else(|error| gone_is_fine(call("ec2:DeleteSnapshot", id, &error)))
-    }
-
-    /// The command with which a person removes what could not be removed here.
-    pub(crate) fn remedy(&self, what: &str, flag: &str, id: &str) -> String {
-        format!("aws ec2 {what} --region {} --{flag} {id}", self.region)
     }
 }
 
@@ -187,21 +218,26 @@ fn root_volume(snapshot_id: &str, volume_gib: u32) -> BlockDeviceMapping {
     BlockDeviceMapping::builder().device_name(ROOT_DEVICE).ebs(volume).build()
 }
 
-fn tags_for(resource: ResourceType, spec: &PublishSpec) -> TagSpecification {
-    let tags = spec.all_tags().into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+pub(crate) fn tags_for(resource: ResourceType, tags: &BTreeMap<String, String>) -> TagSpecification {
+    let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
     TagSpecification::builder().resource_type(resource).set_tags(Some(tags.collect())).build()
 }
 
 /// Ok if the digest tag says `wanted`, else what it says.
 fn same_digest(tags: &[Tag], wanted: &str) -> Result<(), String> {
-    match tags.iter().find(|tag| tag.key() == Some(DIGEST_TAG)).and_then(Tag::value) {
+    match tag(tags, DIGEST_TAG) {
         Some(found) if found == wanted => Ok(()),
         Some(found) => Err(format!("has digest {found}")),
         None => Err(format!("has no {DIGEST_TAG} tag")),
     }
 }
 
-fn root_snapshot(image: &Image) -> Option<(String, u32)> {
+/// The value of one tag.
+pub(crate) fn tag<'t>(tags: &'t [Tag], key: &str) -> Option<&'t str> {
+    tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value)
+}
+
+pub(crate) fn root_snapshot(image: &Image) -> Option<(String, u32)> {
     let root = image
         .block_device_mappings()
         .iter()
@@ -224,15 +260,15 @@ fn nothing(action: &'static str, id: &str) -> CallError {
 mod tests {
     use super::*;
 
-    fn tag(key: &str, value: &str) -> Tag {
+    fn with(key: &str, value: &str) -> Tag {
         Tag::builder().key(key).value(value).build()
     }
 
     #[test]
     fn only_the_same_digest_is_the_same_image() {
-        assert_eq!(same_digest(&[tag("Name", "x"), tag(DIGEST_TAG, "abc")], "abc"), Ok(()));
-        assert_eq!(same_digest(&[tag(DIGEST_TAG, "abd")], "abc"), Err("has digest abd".to_owned()));
-        assert_eq!(same_digest(&[tag("Name", "abc")], "abc"), Err("has no kiln:digest tag".to_owned()));
+        assert_eq!(same_digest(&[with("Name", "x"), with(DIGEST_TAG, "abc")], "abc"), Ok(()));
+        assert_eq!(same_digest(&[with(DIGEST_TAG, "abd")], "abc"), Err("has digest abd".to_owned()));
+        assert_eq!(same_digest(&[with("Name", "abc")], "abc"), Err("has no kiln:digest tag".to_owned()));
     }
 
     #[test]

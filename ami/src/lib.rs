@@ -7,11 +7,16 @@
 //!
 //! ```no_run
 //! # async fn demo() -> Result<(), Box<dyn std::error::Error>> {
-//! use kiln_ami::{Clients, PublishSpec, publish};
+//! use std::path::Path;
+//!
+//! use kiln_ami::{Clients, Journal, PublishSpec, publish};
 //!
 //! let clients = Clients::from_env(None).await?;
 //! let spec = PublishSpec::new("disk.raw", "shop", "9f86d081884c7d659a2feaa0c55ad015");
-//! let published = publish(&clients, &spec, &|progress| eprintln!("{progress}"), std::future::pending()).await?;
+//! let head = spec.head(&clients.region, "2030-01-01T00:00:00Z".parse()?);
+//! let mut journal = Journal::begin(Path::new("publication.jsonl"), head)?;
+//! let watch = |progress| eprintln!("{progress}");
+//! let published = publish(&clients, &spec, &mut journal, &watch, std::future::pending()).await?;
 //! println!("{}", published.image_id);
 //! # Ok(()) }
 //! ```
@@ -20,7 +25,10 @@
 
 mod spec;
 mod clients;
+mod journal;
 mod publish;
+mod undo;
+mod discover;
 // The steps of a publication, in order.
 mod disk;
 mod upload;
@@ -34,11 +42,16 @@ mod call;
 
 pub use call::{CallError, Kind};
 pub use clients::{Clients, defaults};
+pub use discover::{Open, open_publications};
 pub use disk::{BLOCK_SIZE, Disk};
 pub use error::{Error, Failure};
-pub use image::ImageRegistration;
+pub use journal::{Head, Journal, SnapshotAsk, Thing, What, fresh_id};
 pub use progress::{Progress, Watch};
 pub use publish::{ACTIONS, publish};
 pub use receipt::Published;
-pub use spec::{BootMode, DIGEST_TAG, PublishSpec, Waits};
-pub use upload::{Sent, SnapshotUpload, Started};
+pub use spec::{
+    BootMode, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHED, PUBLISHING,
+    PublishSpec, STATE_TAG, Waits,
+};
+pub use undo::{Undone, abort};
+pub use upload::Sent;

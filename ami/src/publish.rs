@@ -1,16 +1,18 @@
-//! The whole publication: look, send, register, wait; and take everything back if that fails.
+//! The whole publication: look, send, register, wait, settle. Begun by one process, it can be finished by another.
 
-use std::pin::Pin;
 use std::time::Instant;
 
 use crate::clients::Clients;
 use crate::disk::Disk;
 use crate::error::{Error, Failure};
 use crate::image::{ImageRegistration, Registered};
+use crate::journal::{Journal, SnapshotAsk, What};
 use crate::progress::{Progress, Watch};
 use crate::receipt::Published;
 use crate::spec::PublishSpec;
-use crate::upload::{Sent, SnapshotUpload};
+use crate::undo;
+use crate::upload::{self, Sent, SnapshotUpload};
+use crate::wait::Seen;
 
 /// Every IAM action that [`publish`] may use, the last two only to take back what it made.
 pub const ACTIONS: &[&str] = &[
@@ -25,25 +27,54 @@ pub const ACTIONS: &[&str] = &[
     "ec2:DeleteSnapshot",
 ];
 
-/// Publishes `spec`'s disk as an AMI, or finds that it is published.
+/// Publishes `spec`'s disk as an AMI, or finds that it is published, or goes on with what `journal` says was begun.
 ///
-/// `interrupted` resolving ends it early: what was made is removed first. Calls that create something are not cut
-/// short, since their reply carries the only id; each is bounded by the client's timeouts.
+/// `interrupted` resolving ends it early: what was made is removed first. A call that creates something may be cut
+/// short by that, since the journal knows how to find what it made.
 ///
 /// # Errors
-/// [`Failure`], with its cause, what was removed again and what is left. An image that is registered but not yet
-/// available when its wait runs out is left on purpose: the next publication of the digest adopts it.
+/// [`Failure`], with its cause, what was removed again and what is left. Where another try would get further
+/// ([`Error::leaves_open`]), everything is left and the journal stays open; otherwise it is removed.
 pub async fn publish(
     clients: &Clients,
     spec: &PublishSpec,
+    journal: &mut Journal,
     watch: Watch<'_>,
     interrupted: impl Future<Output = ()>,
 ) -> Result<Published, Failure> {
-    let began = Instant::now();
-    let mut interrupted = std::pin::pin!(interrupted);
     spec.check()?;
-    let registration = ImageRegistration::new(clients.ec2.clone(), &clients.region);
-    let receipt = |image: Registered, sent: Option<Sent>| Published {
+    let began = Instant::now();
+    let registration = ImageRegistration::new(clients.ec2.clone());
+    let done = {
+        let mut work = Work { clients, registration: &registration, spec, journal, watch };
+        tokio::select! {
+            biased;
+            () = interrupted => Err(Error::Interrupted),
+            done = work.run() => done,
+        }
+    };
+    let cause = match done {
+        Ok((image, sent)) => {
+            let receipt = receipt(clients, spec, image, sent, began);
+            return journal.end().map(|()| receipt).map_err(Failure::from);
+        }
+        Err(cause) => cause,
+    };
+    if cause.leaves_open() {
+        return Err(Failure::open(cause, journal));
+    }
+    let undone = undo::undo(clients, journal, &spec.waits).await;
+    Err(Failure { cause, removed: undone.removed, left: undone.left })
+}
+
+fn receipt(
+    clients: &Clients,
+    spec: &PublishSpec,
+    image: Registered,
+    sent: Option<Sent>,
+    began: Instant,
+) -> Published {
+    Published {
         image_id: image.image_id,
         image_name: spec.image_name(),
         snapshot_id: image.snapshot_id,
@@ -56,52 +87,148 @@ pub async fn publish(
         checksum: sent.map(|sent| sent.checksum),
         seconds: began.elapsed().as_secs_f64(),
         tags: spec.all_tags(),
-    };
-
-    if let Some(image) = unless(interrupted.as_mut(), registration.find(spec)).await? {
-        watch(Progress::Adopted { image_id: image.image_id.clone() });
-        unless(interrupted, registration.wait_for_image(&image.image_id, spec, watch)).await?;
-        return Ok(receipt(image, None));
     }
+}
 
-    let (disk, data) = scan(spec, watch).await?;
-    let upload = SnapshotUpload::new(clients.ebs.clone(), spec);
-    let started = upload.start(&disk, spec).await?;
-    watch(Progress::Started { snapshot_id: started.snapshot_id.clone() });
-    let mut made =
-        Made { registration: &registration, snapshot: Some(started.snapshot_id.clone()), image: None };
+/// One publication under way.
+struct Work<'a> {
+    clients: &'a Clients,
+    registration: &'a ImageRegistration,
+    spec: &'a PublishSpec,
+    journal: &'a mut Journal,
+    watch: Watch<'a>,
+}
 
-    let id = &started.snapshot_id;
-    let blocks = if started.zeros_may_be_skipped { data } else { (0..disk.volume_blocks()).collect() };
-    let sending = async {
-        let sent = upload.send(id, &disk, &blocks, watch).await?;
-        upload.complete(id, &sent).await?;
-        registration.wait_for_snapshot(id, spec, watch).await?;
-        Ok(sent)
-    };
-    let sent = match unless(interrupted.as_mut(), sending).await {
-        Ok(sent) => sent,
-        Err(cause) => return Err(made.take_back(cause).await),
-    };
-
-    let image = match registration.register(spec, id, disk.volume_gib()).await {
-        Ok(image) => image,
-        Err(cause) => return Err(made.take_back(cause).await),
-    };
-    watch(Progress::Registered { image_id: image.image_id.clone() });
-    if image.snapshot_id == *id {
-        made.image = Some(image.image_id.clone());
-    } else {
+impl Work<'_> {
+    async fn run(&mut self) -> Result<(Registered, Option<Sent>), Error> {
+        let image = match self.registration.find(self.spec).await? {
+            Some(image) => {
+                self.found(&image)?;
+                image
+            }
+            None => self.make().await?,
+        };
         // Somebody else published the same digest meanwhile. Theirs has the name; ours is not needed.
-        if let Err(cause) = registration.delete_snapshot(id).await {
-            return Err(made.take_back(cause).await);
+        if self.ours(&image) {
+            self.watch_registered(&image);
+        } else {
+            undo::undo_snapshot(self.clients, self.journal, &self.spec.waits).await?;
+            (self.watch)(Progress::Adopted { image_id: image.image_id.clone() });
         }
-        made.snapshot = None;
+        self.registration.wait_for_image(&image.image_id, self.spec, self.watch).await?;
+        if !image.settled {
+            self.registration.settle(&image).await?;
+        }
+        let sent = self.journal.sealing().cloned().filter(|_| self.ours(&image));
+        Ok((image, sent))
     }
-    match unless(interrupted, registration.wait_for_image(&image.image_id, spec, watch)).await {
-        Ok(()) => Ok(receipt(image, Some(sent))),
-        Err(cause @ Error::TimedOut { .. }) => Err(made.leave(cause)),
-        Err(cause) => Err(made.take_back(cause).await),
+
+    fn ours(&self, image: &Registered) -> bool {
+        image.publication.as_ref() == Some(&self.journal.head().publication)
+    }
+
+    /// An image that this publication registered and whose id was lost on the way.
+    fn found(&mut self, image: &Registered) -> Result<(), Error> {
+        if self.ours(image) && self.journal.thing("image").is_none_or(|thing| thing.id.is_none()) {
+            if self.journal.thing("image").is_none() {
+                self.journal.intend(What::Image { name: self.spec.image_name() })?;
+            }
+            self.journal.made("image", &image.image_id)?;
+        }
+        Ok(())
+    }
+
+    fn watch_registered(&self, image: &Registered) {
+        (self.watch)(Progress::Registered { image_id: image.image_id.clone() });
+    }
+
+    async fn make(&mut self) -> Result<Registered, Error> {
+        let (disk, data) = scan(self.spec, self.watch).await?;
+        let id = self.snapshot(&disk, data).await?;
+        self.registration.wait_for_snapshot(&id, self.spec, self.watch).await?;
+        if self.journal.thing("image").is_none() {
+            self.journal.intend(What::Image { name: self.spec.image_name() })?;
+        }
+        let head = self.journal.head().clone();
+        let image = self.registration.register(self.spec, &head, &id, disk.volume_gib()).await?;
+        if self.ours(&image) {
+            self.journal.made("image", &image.image_id)?;
+        } else {
+            self.journal.removed("image")?;
+        }
+        Ok(image)
+    }
+
+    /// The snapshot with the disk's blocks, sealed. What an earlier process opened is written again from its first
+    /// block: nobody can ask which blocks arrived, and the same block twice is one block.
+    async fn snapshot(&mut self, disk: &Disk, data: Vec<u32>) -> Result<String, Error> {
+        if let Some(id) = self.earlier_snapshot().await? {
+            return Ok(id);
+        }
+        if self.journal.thing("snapshot").is_none() {
+            let ask = SnapshotAsk {
+                volume_gib: disk.volume_gib(),
+                description: self.spec.description.clone(),
+                tags: self.spec.tags_of(self.journal.head()),
+                parent: None,
+                kms_key: None,
+            };
+            self.journal.intend(What::Snapshot(ask))?;
+        }
+        let Some(thing) = self.journal.thing("snapshot").cloned() else {
+            unreachable!("it was just intended")
+        };
+        let What::Snapshot(ask) = &thing.what else { unreachable!("the slot is a snapshot's") };
+        let sender = SnapshotUpload::new(self.clients.ebs.clone(), self.spec);
+        let (id, whole) = if let Some(id) = thing.id {
+            (id, thing.whole)
+        } else {
+            let started = upload::open(&self.clients.ebs, ask, &thing.token).await?;
+            self.journal.opened(&started.snapshot_id, !started.zeros_may_be_skipped)?;
+            (started.snapshot_id, !started.zeros_may_be_skipped)
+        };
+        (self.watch)(Progress::Started { snapshot_id: id.clone() });
+        let sent = if let Some(sent) = self.journal.sealing().cloned() {
+            sent
+        } else {
+            let blocks = if whole { (0..disk.volume_blocks()).collect() } else { data };
+            let sent = sender.send(&id, disk, &blocks, self.watch).await?;
+            self.journal.seal(&sent)?;
+            sent
+        };
+        sender.complete(&id, &sent).await?;
+        Ok(id)
+    }
+
+    /// The snapshot of an earlier process, if it is complete. One that cannot be gone on with is struck off: EBS gives
+    /// a snapshot up an hour after the last write, people delete what nobody seems to own, and of one that only tags
+    /// tell of it is not known what it was to hold.
+    async fn earlier_snapshot(&mut self) -> Result<Option<String>, Error> {
+        let Some(thing) = self.journal.thing("snapshot").cloned() else {
+            return Ok(None);
+        };
+        let Some(id) = thing.id else {
+            return Ok(None);
+        };
+        let told_by_tags = matches!(&thing.what, What::Snapshot(ask) if ask.volume_gib == 0);
+        let deadline = Instant::now() + self.spec.waits.visible;
+        loop {
+            match self.registration.snapshot_state(&id).await? {
+                Some(Seen::Ready) => return Ok(Some(id)),
+                Some(Seen::Pending { .. }) if !told_by_tags => return Ok(None),
+                Some(_) => {
+                    self.registration.delete_snapshot(&id).await?;
+                    self.journal.removed("snapshot")?;
+                    return Ok(None);
+                }
+                // What was made a moment ago may not be shown yet.
+                None if Instant::now() < deadline => tokio::time::sleep(self.spec.waits.poll).await,
+                None => {
+                    self.journal.removed("snapshot")?;
+                    return Ok(None);
+                }
+            }
+        }
     }
 }
 
@@ -120,56 +247,4 @@ async fn scan(spec: &PublishSpec, watch: Watch<'_>) -> Result<(Disk, Vec<u32>), 
     let blocks = u32::try_from(data.len()).expect("no more than the disk has");
     watch(Progress::Scanned { blocks, of: disk.blocks(), volume_gib: disk.volume_gib() });
     Ok((disk, data))
-}
-
-/// Does `work`, unless the interrupt comes first.
-async fn unless<T>(
-    interrupted: Pin<&mut impl Future<Output = ()>>,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::select! {
-        biased;
-        () = interrupted => Err(Error::Interrupted),
-        done = work => done,
-    }
-}
-
-/// What this publication has created so far.
-struct Made<'a> {
-    registration: &'a ImageRegistration,
-    snapshot: Option<String>,
-    image: Option<String>,
-}
-
-impl Made<'_> {
-    /// Removes everything, image before snapshot: EC2 refuses to delete a snapshot that an image uses.
-    async fn take_back(self, cause: Error) -> Failure {
-        let mut failure = Failure::from(cause);
-        if let Some(id) = &self.image {
-            match self.registration.deregister(id).await {
-                Ok(()) => failure.removed.push(format!("image {id}")),
-                Err(error) => failure.left.push((
-                    format!("image {id}"),
-                    format!("{} ({error})", self.registration.remedy("deregister-image", "image-id", id)),
-                )),
-            }
-        }
-        if let Some(id) = &self.snapshot {
-            match self.registration.delete_snapshot(id).await {
-                Ok(()) => failure.removed.push(format!("snapshot {id}")),
-                Err(error) => failure.left.push((
-                    format!("snapshot {id}"),
-                    format!("{} ({error})", self.registration.remedy("delete-snapshot", "snapshot-id", id)),
-                )),
-            }
-        }
-        failure
-    }
-
-    /// Leaves everything, and says so.
-    fn leave(self, cause: Error) -> Failure {
-        let left =
-            self.image.map(|id| (format!("image {id}"), "publish again to go on waiting for it".to_owned()));
-        Failure { left: left.into_iter().collect(), ..Failure::from(cause) }
-    }
 }

@@ -6,11 +6,30 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::journal::{Head, fresh_id};
 
 /// The tag that ties an image and its snapshot to the content they were made from.
 pub const DIGEST_TAG: &str = "kiln:digest";
 /// The tag that carries the manifest's image name.
-pub(crate) const NAME_TAG: &str = "kiln:image";
+pub const NAME_TAG: &str = "kiln:image";
+/// The tag that says which publication created a resource.
+pub const PUBLICATION_TAG: &str = "kiln:publication";
+/// The tag that says who began that publication.
+pub const OWNER_TAG: &str = "kiln:owner";
+/// The tag that says from when on nobody works on it any more, unless it is published: RFC 3339.
+pub const EXPIRES_TAG: &str = "kiln:expires";
+/// The tag that is `publishing` from the creation on, and `published` once all of the publication is done.
+pub const STATE_TAG: &str = "kiln:state";
+/// Of an image that is whole.
+pub const PUBLISHED: &str = "published";
+/// Of what a publication has created and not finished.
+pub const PUBLISHING: &str = "publishing";
+
+/// Tags that callers cannot set.
+const RESERVED: [&str; 6] = [DIGEST_TAG, NAME_TAG, PUBLICATION_TAG, OWNER_TAG, EXPIRES_TAG, STATE_TAG];
+
+/// How long a publication may take before `kiln gc --orphans` takes it for dead.
+const EXPIRES_AFTER: Duration = Duration::from_hours(24);
 
 const WORKERS: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not zero");
 
@@ -74,6 +93,10 @@ pub struct PublishSpec {
     /// Blocks in flight at once. 32 keeps a link to a region busy and costs some 40 MiB of memory; within EC2
     /// 64 is faster, over a thin line 8 is steadier.
     pub workers: NonZeroUsize,
+    /// Who publishes, as in `deploy@ci-3`.
+    pub owner: String,
+    /// When what is not finished belongs to nobody any more.
+    pub expires_after: Duration,
     /// Bounds of the waits.
     pub waits: Waits,
 }
@@ -90,6 +113,8 @@ impl PublishSpec {
             tags: BTreeMap::new(),
             boot_mode: BootMode::default(),
             workers: WORKERS,
+            owner: "unknown".to_owned(),
+            expires_after: EXPIRES_AFTER,
             waits: Waits::default(),
         }
     }
@@ -115,6 +140,36 @@ impl PublishSpec {
         tags
     }
 
+    /// The tags of what a publication creates, while it is not finished.
+    pub(crate) fn tags_of(&self, head: &Head) -> BTreeMap<String, String> {
+        let mut tags = self.all_tags();
+        tags.insert(PUBLICATION_TAG.to_owned(), head.publication.clone());
+        tags.insert(OWNER_TAG.to_owned(), head.owner.clone());
+        tags.insert(EXPIRES_TAG.to_owned(), head.expires.clone());
+        tags.insert(STATE_TAG.to_owned(), PUBLISHING.to_owned());
+        tags
+    }
+
+    /// The first line of a new publication's journal.
+    pub fn head(&self, region: &str, now: jiff::Timestamp) -> Head {
+        let span = jiff::SignedDuration::try_from(self.expires_after).unwrap_or(jiff::SignedDuration::MAX);
+        let expires = now.saturating_add(span).unwrap_or(jiff::Timestamp::MAX);
+        Head {
+            publication: format!("p-{}", &fresh_id()[..16]),
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+            region: region.to_owned(),
+            // The characters that a tag's value takes everywhere.
+            owner: self
+                .owner
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || "+-=._:/@".contains(*c))
+                .take(64)
+                .collect(),
+            expires: expires.round(jiff::Unit::Second).unwrap_or(expires).to_string(),
+        }
+    }
+
     /// Refuses what AWS would refuse, before anything is sent.
     ///
     /// # Errors
@@ -138,11 +193,11 @@ impl PublishSpec {
             return refuse("description is longer than 255 characters".to_owned());
         }
         // 50 tags a resource; StartSnapshot takes keys of at most 127 characters.
-        if self.all_tags().len() > 50 {
-            return refuse("more than 50 tags".to_owned());
+        if self.all_tags().len() + 4 > 50 {
+            return refuse("more than 50 tags, Kiln's own seven among them".to_owned());
         }
         for (key, value) in &self.tags {
-            if key.starts_with("aws:") || key == DIGEST_TAG || key == NAME_TAG {
+            if key.starts_with("aws:") || RESERVED.contains(&key.as_str()) {
                 return refuse(format!("tag '{key}' is reserved: choose another key"));
             }
             if key.is_empty() || key.chars().count() > 127 || value.chars().count() > 255 {

@@ -5,21 +5,25 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use aws_sdk_ebs::error::SdkError;
+use aws_sdk_ebs::operation::complete_snapshot::CompleteSnapshotError;
 use aws_sdk_ebs::operation::put_snapshot_block::PutSnapshotBlockError;
 use aws_sdk_ebs::operation::start_snapshot::StartSnapshotOutput;
 use aws_sdk_ebs::primitives::ByteStream;
 use aws_sdk_ebs::types::{
     ChecksumAggregationMethod, ChecksumAlgorithm, ResourceNotFoundExceptionReason, SseType, Tag,
+    ValidationExceptionReason,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::call::{CallError, Kind, call};
 use crate::disk::{BLOCK_SIZE, Disk};
 use crate::error::Error;
+use crate::journal::SnapshotAsk;
 use crate::progress::{Progress, Watch};
 use crate::spec::PublishSpec;
 
@@ -31,7 +35,7 @@ const VISIBLE_POLL: Duration = Duration::from_millis(500);
 
 /// Uploads disks as snapshots.
 #[derive(Debug, Clone)]
-pub struct SnapshotUpload {
+pub(crate) struct SnapshotUpload {
     client: aws_sdk_ebs::Client,
     workers: NonZeroUsize,
     visible: Duration,
@@ -39,15 +43,15 @@ pub struct SnapshotUpload {
 
 /// A snapshot that is open for writing.
 #[derive(Debug, Clone)]
-pub struct Started {
+pub(crate) struct Started {
     /// Its id.
-    pub snapshot_id: String,
+    pub(crate) snapshot_id: String,
     /// True if a block that is never sent reads back as zeros.
-    pub zeros_may_be_skipped: bool,
+    pub(crate) zeros_may_be_skipped: bool,
 }
 
 /// What was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// Distinct blocks.
     pub blocks: u32,
@@ -59,39 +63,12 @@ pub struct Sent {
 
 impl SnapshotUpload {
     /// Uploads with `spec`'s workers and bounds.
-    pub fn new(client: aws_sdk_ebs::Client, spec: &PublishSpec) -> Self {
+    pub(crate) fn new(client: aws_sdk_ebs::Client, spec: &PublishSpec) -> Self {
         Self { client, workers: spec.workers, visible: spec.waits.visible }
     }
 
-    /// Opens a tagged snapshot for `disk`. The SDK sends a client token that is new for each call and the same for
-    /// each try of it: a lost reply makes no second snapshot, and no later call is answered with one that failed,
-    /// as it would be if the token were made from the digest.
-    pub async fn start(&self, disk: &Disk, spec: &PublishSpec) -> Result<Started, Error> {
-        let tags =
-            spec.all_tags().into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
-        let started = self
-            .client
-            .start_snapshot()
-            .volume_size(disk.volume_gib().into())
-            .description(&spec.description)
-            .set_tags(Some(tags.collect()))
-            .timeout(IDLE_MINUTES)
-            .send()
-            .await
-            .map_err(|error| call("ebs:StartSnapshot", &spec.image_name(), &error))?;
-        let Some(id) = started.snapshot_id() else {
-            return Err(odd_answer("ebs:StartSnapshot", &spec.image_name(), "it names no snapshot"));
-        };
-        if started.block_size().is_some_and(|size| usize::try_from(size) != Ok(BLOCK_SIZE)) {
-            let why = format!("block size {:?}, not {BLOCK_SIZE}", started.block_size());
-            return Err(odd_answer("ebs:StartSnapshot", id, &why));
-        }
-        Ok(Started { snapshot_id: id.to_owned(), zeros_may_be_skipped: zeros_may_be_skipped(&started) })
-    }
-
     /// Sends `blocks` of `disk`, the first alone and the rest side by side.
-    #[expect(clippy::missing_panics_doc, reason = "a disk has at most 2^27 blocks")]
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         snapshot_id: &str,
         disk: &Disk,
@@ -160,10 +137,12 @@ impl SnapshotUpload {
         }
     }
 
-    /// Seals the snapshot: EBS compares the count and the checksum with what arrived.
-    #[expect(clippy::missing_panics_doc, reason = "a disk has at most 2^27 blocks")]
-    pub async fn complete(&self, snapshot_id: &str, sent: &Sent) -> Result<(), Error> {
-        self.client
+    /// Seals the snapshot: EBS compares the count and the checksum with what arrived. A snapshot that is not pending
+    /// any more was sealed by a call whose reply was lost: what was asked for before the reply is never another
+    /// thing, since the count and the checksum are in the journal.
+    pub(crate) async fn complete(&self, snapshot_id: &str, sent: &Sent) -> Result<(), Error> {
+        let asked = self
+            .client
             .complete_snapshot()
             .snapshot_id(snapshot_id)
             .changed_blocks_count(i32::try_from(sent.blocks).expect("64 TiB are 2^27 blocks"))
@@ -171,10 +150,52 @@ impl SnapshotUpload {
             .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
             .checksum_aggregation_method(ChecksumAggregationMethod::ChecksumAggregationLinear)
             .send()
-            .await
-            .map_err(|error| call("ebs:CompleteSnapshot", snapshot_id, &error))?;
-        Ok(())
+            .await;
+        match asked {
+            Ok(_) => Ok(()),
+            Err(error) if not_pending(&error) => Ok(()),
+            Err(error) => Err(call("ebs:CompleteSnapshot", snapshot_id, &error).into()),
+        }
     }
+}
+
+/// Whether the snapshot was sealed before. One that ended in error answers the same: the wait for it tells them apart.
+fn not_pending<R>(error: &SdkError<CompleteSnapshotError, R>) -> bool {
+    match error.as_service_error() {
+        Some(CompleteSnapshotError::ValidationException(invalid)) => {
+            matches!(invalid.reason(), Some(ValidationExceptionReason::InvalidSnapshotId))
+        }
+        _ => false,
+    }
+}
+
+/// Opens a snapshot. With the same token and arguments it is opened once, however often it is asked for: so a
+/// lost reply makes no second one, and what a killed process asked for is found again.
+pub(crate) async fn open(
+    client: &aws_sdk_ebs::Client,
+    ask: &SnapshotAsk,
+    token: &str,
+) -> Result<Started, Error> {
+    let name = ask.tags.get("Name").map_or("", String::as_str);
+    let tags = ask.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+    let started = client
+        .start_snapshot()
+        .volume_size(ask.volume_gib.into())
+        .description(&ask.description)
+        .set_tags(Some(tags.collect()))
+        .timeout(IDLE_MINUTES)
+        .client_token(token)
+        .send()
+        .await
+        .map_err(|error| call("ebs:StartSnapshot", name, &error))?;
+    let Some(id) = started.snapshot_id() else {
+        return Err(odd_answer("ebs:StartSnapshot", name, "it names no snapshot"));
+    };
+    if started.block_size().is_some_and(|size| usize::try_from(size) != Ok(BLOCK_SIZE)) {
+        let why = format!("block size {:?}, not {BLOCK_SIZE}", started.block_size());
+        return Err(odd_answer("ebs:StartSnapshot", id, &why));
+    }
+    Ok(Started { snapshot_id: id.to_owned(), zeros_may_be_skipped: zeros_may_be_skipped(&started) })
 }
 
 /// Two cases in which a block that is never sent is not zero. An encrypted snapshot decrypts it to noise; and an

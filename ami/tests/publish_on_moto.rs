@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kiln_ami::{Clients, Error, Failure, Kind, Progress, PublishSpec, Published, publish};
+use kiln_ami::{Clients, Error, Failure, Journal, Kind, Progress, PublishSpec, Published, publish};
 use kiln_tests::emulator::Emulator;
 use serde_json::json;
 use support::disk::{BLOCK, DIGEST, Disk, NAME, read_back};
@@ -22,7 +22,9 @@ async fn a_disk_becomes_an_image_and_reads_back_the_same() {
     let seen = Mutex::new(Vec::new());
 
     let watch = |progress: Progress| seen.lock().expect("one thread").push(progress);
-    let published = publish(&clients, &spec, &watch, std::future::pending()).await.expect("it publishes");
+    let published = publish(&clients, &spec, &mut disk.journal(), &watch, std::future::pending())
+        .await
+        .expect("it publishes");
 
     assert_eq!(published.image_name, NAME);
     assert_eq!((published.blocks_sent, published.bytes_sent), (6, 6 * BLOCK));
@@ -163,10 +165,11 @@ async fn an_image_that_takes_too_long_is_left_for_the_next_run() {
     let failure = quietly(&clients, &spec).await.expect_err("it takes too long");
 
     assert!(failure.cause.is_temporary(), "{failure}");
-    assert_eq!((failure.removed.len(), failure.left.len()), (0, 1), "{failure}");
+    assert_eq!((failure.removed.len(), failure.left.len()), (0, 2), "{failure}");
     spec.waits.image = Duration::from_mins(1);
     let interrupt = tokio::time::sleep(Duration::from_millis(500));
-    let found = publish(&clients, &spec, &|_| (), interrupt).await.expect_err("still pending");
+    let mut another = disk.journal();
+    let found = publish(&clients, &spec, &mut another, &|_| (), interrupt).await.expect_err("still pending");
     assert!(matches!(found.cause, Error::Interrupted) && found.removed.is_empty(), "{found}");
     assert_eq!(aws.calls("StartSnapshot").len(), 1);
 }
@@ -187,7 +190,9 @@ async fn an_interrupt_takes_back_what_was_sent() {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
 
-    let failure = publish(&clients, &disk.spec(), &watch, interrupted).await.expect_err("it is interrupted");
+    let (spec, mut journal) = (disk.spec(), disk.journal());
+    let publishing = publish(&clients, &spec, &mut journal, &watch, interrupted);
+    let failure = publishing.await.expect_err("it is interrupted");
 
     assert!(matches!(failure.cause, Error::Interrupted), "{failure}");
     assert!(failure.to_string().starts_with("interrupted; removed snapshot snap-"), "{failure}");
@@ -196,5 +201,8 @@ async fn an_interrupt_takes_back_what_was_sent() {
 }
 
 async fn quietly(clients: &Clients, spec: &PublishSpec) -> Result<Published, Failure> {
-    publish(clients, spec, &|_| (), std::future::pending()).await
+    let folder = tempfile::tempdir().expect("a folder");
+    let head = spec.head(&clients.region, jiff::Timestamp::UNIX_EPOCH);
+    let mut journal = Journal::begin(&folder.path().join("journal"), head).expect("a journal");
+    publish(clients, spec, &mut journal, &|_| (), std::future::pending()).await
 }

@@ -125,6 +125,16 @@ pub enum Command {
         #[arg(long)]
         region: Option<String>,
     },
+    /// Finish what a dead publish left, from its journal or, on another machine, by tags.
+    #[command(
+        after_help = "Examples:\n  kiln resume\n  kiln resume p-3f9a --region eu-central-1     # on another machine"
+    )]
+    Resume(Unfinished),
+    /// Remove what a dead publish left, from its journal or, on another machine, by tags.
+    #[command(
+        after_help = "Examples:\n  kiln abort\n  kiln --json abort p-3f9a --region eu-central-1 | jq -r '.[].removed[]'"
+    )]
+    Abort(Unfinished),
     /// Write the manifest's userdata table as a launch template takes it: the least wrapping that fits 16 KiB.
     #[command(
         after_help = "Examples:\n  kiln userdata -o user-data          # the bytes, for tools that encode them\n  kiln userdata --base64              # for aws ec2 create-launch-template-version\n  kiln userdata | kiln-agent userdata check /dev/stdin"
@@ -143,6 +153,16 @@ pub enum Command {
         /// Which shell.
         shell: Shell,
     },
+}
+
+/// Which publications are meant.
+#[derive(Debug, Clone, Args)]
+pub struct Unfinished {
+    /// First characters of a publication or of a digest; all that this machine left by default.
+    pub publication: Option<String>,
+    /// AWS region; the manifest's aws.region or the environment's by default.
+    #[arg(long)]
+    pub region: Option<String>,
 }
 
 /// Which agent goes onto the image.

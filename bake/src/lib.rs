@@ -48,4 +48,5 @@ pub mod store;
 pub mod diff;
 pub mod rehearse;
 pub mod publish;
+pub mod unfinished;
 pub mod userdata;

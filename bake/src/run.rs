@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
 use crate::bench::{Bench, cache_path};
-use crate::cli::{Agent, Cli, Command, Global};
+use crate::cli::{Agent, Cli, Command, Global, Unfinished};
 use crate::diff::{self, Aspect};
 use crate::failure::{self, Failure};
 use crate::inputs::{self, Inputs};
@@ -21,6 +21,7 @@ use crate::rehearse::Script;
 use crate::report::Report;
 use crate::signals::{GRACE, interruptible, runtime, signalled};
 use crate::store::Store;
+use crate::unfinished::{self, Chosen};
 use crate::{bake, host, init, outlook, provision, publish, rehearse, userdata};
 
 /// What goes to stdout.
@@ -90,6 +91,8 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
         Command::Userdata { output, base64 } => give(bench, global, output.as_deref(), base64),
         Command::Diff { old, new, fail_on } => compare(bench, dir, [&old, &new], &fail_on),
         Command::Publish { image, region } => send(bench, dir, image.as_deref(), region),
+        Command::Resume(which) => resume(bench, dir, which),
+        Command::Abort(which) => abort(bench, dir, which),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kiln", &mut script);
@@ -259,9 +262,26 @@ fn send(
     image: Option<&str>,
     region: Option<String>,
 ) -> anyhow::Result<Answer> {
-    let found = Store::of(dir).resolve(image)?;
+    let store = Store::of(dir);
+    let found = store.resolve(image)?;
     let region = region.or_else(|| Manifest::load(dir).ok().and_then(|manifest| manifest.region));
-    let runtime = runtime()?;
-    let published = runtime.block_on(publish::publish(bench, found, region.as_deref(), signalled()))?;
+    let published =
+        runtime()?.block_on(publish::publish(bench, &store, &found, region.as_deref(), signalled()))?;
     Answer::new(publish::table(&published), &published)
+}
+
+fn resume(bench: &Arc<Bench>, dir: &Path, which: Unfinished) -> anyhow::Result<Answer> {
+    let chosen = Chosen { publication: which.publication, region: which.region };
+    let done = runtime()?.block_on(unfinished::resume(bench, dir, &chosen, signalled()))?;
+    let text: Vec<_> = done.iter().map(publish::table).collect();
+    let text = if text.is_empty() { "nothing is open".to_owned() } else { text.join("\n\n") };
+    Answer::new(text, &done)
+}
+
+fn abort(bench: &Arc<Bench>, dir: &Path, which: Unfinished) -> anyhow::Result<Answer> {
+    let chosen = Chosen { publication: which.publication, region: which.region };
+    let done = runtime()?.block_on(unfinished::abort(bench, dir, &chosen))?;
+    let mut answer = Answer::new(unfinished::table(&done), &done)?;
+    answer.code = u8::from(done.iter().any(|one| !one.left.is_empty()));
+    Ok(answer)
 }

@@ -70,6 +70,11 @@ impl Store {
         self.home.join("locks").join(format!("{digest}.lock"))
     }
 
+    /// Journals of publications that have not finished.
+    pub fn publications(&self) -> PathBuf {
+        self.home.join("publications")
+    }
+
     /// Scratch folders of rehearsals.
     pub fn rehearsals(&self) -> PathBuf {
         self.home.join("rehearsals")

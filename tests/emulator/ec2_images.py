@@ -28,6 +28,14 @@ def patch():
         return images
 
     AmiBackend.describe_images = looked_at_images
+    filtered = Ami.get_filter_value
+
+    def with_snapshot(self, filter_name, method_name=None):
+        if filter_name == "block-device-mapping.snapshot-id":
+            return getattr(self, "from_snapshot", None)
+        return filtered(self, filter_name, method_name)
+
+    Ami.get_filter_value = with_snapshot
     AmisResponse.describe_images = describe_images_but_disabled
 
     describe_snapshots = EBSBackend.describe_snapshots

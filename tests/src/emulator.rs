@@ -102,8 +102,13 @@ impl Emulator {
 
     /// All calls of one operation so far, with their parameters.
     pub fn calls(&self, operation: &str) -> Vec<Value> {
+        self.all_calls().into_iter().filter(|call| call["operation"] == operation).collect()
+    }
+
+    /// All calls so far, in the order of their arrival.
+    pub fn all_calls(&self) -> Vec<Value> {
         let Value::Array(calls) = self.ask("GET", "calls", &Value::Null) else { panic!("calls are a list") };
-        calls.into_iter().filter(|call| call["operation"] == operation).collect()
+        calls
     }
 
     /// Makes the next calls of the named operations fail.

@@ -9,6 +9,7 @@ pub mod browser;
 pub mod emulator;
 pub mod leftovers;
 pub mod programs;
+pub mod publication;
 pub mod qemu;
 pub mod rehearsal;
 pub mod story;

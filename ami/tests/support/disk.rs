@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kiln_ami::{BLOCK_SIZE, Clients, PublishSpec};
+use kiln_ami::{BLOCK_SIZE, Clients, Journal, PublishSpec};
 
 pub(crate) const DIGEST: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 pub(crate) const NAME: &str = "shop-9f86d081884c7d659a2feaa0c55ad015";
@@ -68,6 +68,12 @@ impl Disk {
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
         std::fs::read(self.path()).expect("the disk reads")
+    }
+
+    /// The journal of a new publication.
+    pub(crate) fn journal(&self) -> Journal {
+        let head = self.spec().head("us-east-1", jiff::Timestamp::UNIX_EPOCH);
+        Journal::begin(&self.folder.path().join("publication.jsonl"), head).expect("a journal")
     }
 
     pub(crate) fn spec(&self) -> PublishSpec {

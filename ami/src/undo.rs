@@ -1,0 +1,203 @@
+//! Takes back what a publication made, from its journal: the last thing first, and nothing that is published.
+
+use std::time::Instant;
+
+use aws_sdk_ec2::types::Filter;
+
+use crate::call::{CallError, Kind, call};
+use crate::clients::Clients;
+use crate::error::Error;
+use crate::image::{ImageRegistration, tag};
+use crate::journal::{Journal, Thing, What};
+use crate::spec::{PUBLICATION_TAG, PUBLISHED, STATE_TAG, Waits};
+use crate::upload;
+
+/// What became of a publication's resources.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Undone {
+    /// What is gone, in the order of its going.
+    pub removed: Vec<String>,
+    /// What is still there: the id, and the command that removes it, with the reason why it is needed.
+    pub left: Vec<(String, String)>,
+    /// The image that was published meanwhile, for which everything was kept.
+    pub kept: Option<String>,
+}
+
+/// Removes everything that a dead publication left, and its journal if nothing stays.
+///
+/// # Errors
+/// [`Error::Journal`] if the journal cannot be written.
+pub async fn abort(clients: &Clients, journal: &mut Journal, waits: &Waits) -> Result<Undone, Error> {
+    let undone = undo(clients, journal, waits).await;
+    if undone.left.is_empty() {
+        journal.end()?;
+    }
+    Ok(undone)
+}
+
+/// Image before snapshot: EC2 refuses to delete a snapshot that an image uses.
+pub(crate) async fn undo(clients: &Clients, journal: &mut Journal, waits: &Waits) -> Undone {
+    let mut undone = Undone::default();
+    let things: Vec<Thing> = journal.things().iter().rev().cloned().collect();
+    for thing in things {
+        let slot = thing.what.slot();
+        match remove(clients, journal, &thing, waits).await {
+            Ok(Removed::Gone(ids)) => {
+                undone.removed.extend(ids);
+                // A journal that cannot be written still has what it takes to look again.
+                let _ = journal.removed(&slot);
+            }
+            Ok(Removed::Published(id)) => {
+                undone.kept = Some(id);
+                break;
+            }
+            Err(error) => {
+                let id = thing.id.clone().unwrap_or_else(|| "of unknown id".to_owned());
+                undone.left.push((format!("{slot} {id}"), remedy(clients, &thing, &error)));
+                // What lies below cannot go before it.
+                break;
+            }
+        }
+    }
+    if undone.left.is_empty() {
+        // The resources are gone, whatever becomes of the file.
+        let _ = journal.end();
+    }
+    undone
+}
+
+/// Removes the uploaded snapshot alone: another publication of the digest was faster.
+pub(crate) async fn undo_snapshot(
+    clients: &Clients,
+    journal: &mut Journal,
+    waits: &Waits,
+) -> Result<(), Error> {
+    if let Some(thing) = journal.thing("snapshot").cloned() {
+        remove(clients, journal, &thing, waits).await?;
+        journal.removed("snapshot")?;
+    }
+    Ok(())
+}
+
+enum Removed {
+    Gone(Vec<String>),
+    Published(String),
+}
+
+async fn remove(
+    clients: &Clients,
+    journal: &Journal,
+    thing: &Thing,
+    waits: &Waits,
+) -> Result<Removed, Error> {
+    let registration = ImageRegistration::new(clients.ec2.clone());
+    match &thing.what {
+        What::Image { name } => {
+            let Some((id, published)) = our_image(clients, name, &journal.head().publication).await? else {
+                return Ok(Removed::Gone(Vec::new()));
+            };
+            if published {
+                return Ok(Removed::Published(id));
+            }
+            registration.deregister(&id).await?;
+            Ok(Removed::Gone(vec![format!("image {id}")]))
+        }
+        What::Snapshot(ask) => {
+            let id = match &thing.id {
+                Some(id) => id.clone(),
+                // Asked for again with its token, it is the one that may be there; or it is made now, to go at once.
+                None => upload::open(&clients.ebs, ask, &thing.token).await?.snapshot_id,
+            };
+            delete_unused(clients, journal, &registration, &id, waits).await
+        }
+    }
+}
+
+/// Deletes a snapshot. One that an image uses tells of a registration whose reply was lost and that was not shown
+/// when it was looked for: the image goes first, then.
+async fn delete_unused(
+    clients: &Clients,
+    journal: &Journal,
+    registration: &ImageRegistration,
+    id: &str,
+    waits: &Waits,
+) -> Result<Removed, Error> {
+    let deadline = Instant::now() + waits.visible;
+    let mut gone = Vec::new();
+    loop {
+        match registration.delete_snapshot(id).await {
+            Ok(()) => {
+                gone.push(format!("snapshot {id}"));
+                return Ok(Removed::Gone(gone));
+            }
+            Err(Error::Call(error)) if in_use(&error) && Instant::now() < deadline => {}
+            Err(error) => return Err(error),
+        }
+        match image_over(clients, id).await? {
+            Some((image, publication, published))
+                if publication.as_ref() == Some(&journal.head().publication) =>
+            {
+                if published {
+                    return Ok(Removed::Published(image));
+                }
+                registration.deregister(&image).await?;
+                gone.push(format!("image {image}"));
+            }
+            _ => tokio::time::sleep(waits.poll).await,
+        }
+    }
+}
+
+fn in_use(error: &CallError) -> bool {
+    error.code.as_deref() == Some("InvalidSnapshot.InUse")
+}
+
+/// The image of that name that this publication registered, and whether it is published.
+async fn our_image(
+    clients: &Clients,
+    name: &str,
+    publication: &str,
+) -> Result<Option<(String, bool)>, CallError> {
+    let found = images(clients, "name", name).await?;
+    Ok(found
+        .into_iter()
+        .find(|(_, by, _)| by.as_deref() == Some(publication))
+        .map(|(id, _, done)| (id, done)))
+}
+
+async fn image_over(
+    clients: &Clients,
+    snapshot: &str,
+) -> Result<Option<(String, Option<String>, bool)>, CallError> {
+    Ok(images(clients, "block-device-mapping.snapshot-id", snapshot).await?.pop())
+}
+
+async fn images(
+    clients: &Clients,
+    filter: &str,
+    value: &str,
+) -> Result<Vec<(String, Option<String>, bool)>, CallError> {
+    let asked = clients.ec2.describe_images().owners("self").include_disabled(true);
+    let asked = asked.filters(Filter::builder().name(filter).values(value).build()).send().await;
+    let found = asked.map_err(|error| call("ec2:DescribeImages", value, &error))?;
+    let read = |image: &aws_sdk_ec2::types::Image| {
+        let publication = tag(image.tags(), PUBLICATION_TAG).map(str::to_owned);
+        let published = tag(image.tags(), STATE_TAG) == Some(PUBLISHED);
+        Some((image.image_id()?.to_owned(), publication, published))
+    };
+    Ok(found.images().iter().filter_map(read).collect())
+}
+
+/// The command with which a person removes what could not be removed here.
+fn remedy(clients: &Clients, thing: &Thing, error: &Error) -> String {
+    let hint = match error {
+        Error::Call(call) if call.kind == Kind::Denied => "may be removed by those who may: ",
+        _ => "",
+    };
+    let (what, flag) = match &thing.what {
+        What::Image { .. } => ("deregister-image", "image-id"),
+        What::Snapshot(_) => ("delete-snapshot", "snapshot-id"),
+    };
+    let (region, id) = (&clients.region, thing.id.as_deref().unwrap_or("ID"));
+    format!("{hint}aws ec2 {what} --region {region} --{flag} {id} ({error})")
+}
