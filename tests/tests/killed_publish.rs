@@ -67,7 +67,7 @@ fn another_machine_finds_it_by_its_tags() {
         killed(
             &shop,
             &aws,
-            json!([{"kind": "hold", "operation": operation, "after": operation != "CreateTags"}]),
+            &json!([{"kind": "hold", "operation": operation, "after": operation != "CreateTags"}]),
         );
         let other = shop.elsewhere(with_image);
 
