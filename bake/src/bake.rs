@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use kiln_image::disk::{self, DiskReport};
 use kiln_image::tree::{self, TreeReport};
-use kiln_image::{Base, BaseSpec, DiskSpec, Overlay, Tools, ids, lock};
+use kiln_image::{Base, BaseSpec, Deb, DiskSpec, Error, Overlay, Tools, ids, lock};
 
 use crate::bench::Bench;
 use crate::host;
 use crate::inputs::Inputs;
+use crate::lockfile::{self, Lockfile};
 use crate::manifest::Manifest;
-use crate::outlook::base_spec;
 use crate::plan::STEPS;
 use crate::provision::{self, Layer};
 use crate::receipt::{BaseInput, Change, DiskFile, Receipt, RootFile, ServiceRelease, short};
@@ -36,22 +36,23 @@ const LOCK_WAIT: Duration = Duration::from_mins(15);
 ///
 /// # Errors
 /// Any step's; what it left is removed.
-pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Result<Receipt> {
+pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs, lock: &Lockfile) -> anyhow::Result<Receipt> {
     let store = Store::of(&manifest.dir);
-    let spec = base_spec(manifest);
+    let spec = lock.base_spec(bench)?;
     let cached = Base::cached(&bench.cache, &spec);
     if let Some(receipt) = cached.and_then(|base| store.receipt(&inputs.digest(&base.meta().tar_sha256))) {
         return Ok(already(bench, &store, receipt));
     }
     host::need_root("a bake")?;
-    let fresh = Base::cached(&bench.cache, &spec).is_none() || Tools::cached(&bench.cache).is_none();
+    let fresh =
+        Base::cached(&bench.cache, &spec).is_none() || Tools::cached(&bench.cache, &lock.tool).is_none();
     host::need(&[host::SANDBOX, host::DISK, if fresh { host::BASE } else { &[] }])?;
     store.create()?;
     store.remove_dead_buildings();
     let mut work = Bake { bench, manifest, inputs, steps: Vec::new(), begun: Instant::now() };
-    let (tools, base) = work.ground(&spec)?;
+    let (tools, base) = work.ground(&spec, &lock.tool)?;
     let digest = inputs.digest(&base.meta().tar_sha256);
-    let _lock = lock::acquire(&store.lock_path(&digest), LOCK_WAIT, &Saying(&bench.report))?;
+    let _held = lock::acquire(&store.lock_path(&digest), LOCK_WAIT, &Saying(&bench.report))?;
     if let Some(receipt) = store.receipt(&digest) {
         return Ok(already(bench, &store, receipt));
     }
@@ -74,6 +75,22 @@ fn already(bench: &Bench, store: &Store, receipt: Receipt) -> Receipt {
     bench.report.say(&format!("image {} is built already; nothing to do", short(&receipt.digest)));
     store.touch(&receipt.digest);
     receipt
+}
+
+/// Says what moves a lock whose packages cannot be had.
+fn locked_otherwise(error: Error) -> anyhow::Error {
+    let way_out = match &error {
+        Error::Changed { .. } => Some(
+            "what is locked is not what the mirror has; if that is to be trusted, 'kiln update' locks it",
+        ),
+        Error::Gone { .. } => Some("mirrors keep the latest version alone; 'kiln update' locks it"),
+        _ => None,
+    };
+    match way_out {
+        Some(way_out) => anyhow::Error::new(error)
+            .context(format!("cannot have the packages of {}: {way_out}", lockfile::FILE)),
+        None => error.into(),
+    }
 }
 
 /// What differs from the app's image before; an image without a readable disk is none to compare with.
@@ -108,16 +125,17 @@ impl Bake<'_> {
         Ok(result)
     }
 
-    fn ground(&mut self, spec: &BaseSpec) -> anyhow::Result<(Tools, Base)> {
+    fn ground(&mut self, spec: &BaseSpec, tools: &[Deb]) -> anyhow::Result<(Tools, Base)> {
         let cache = self.bench.cache_dir("")?;
         let outcome = |cached: bool| if cached { Outcome::Cached } else { Outcome::Built };
-        let held = Tools::cached(&cache).is_some();
+        let held = Tools::cached(&cache, tools).is_some();
         let tools = self.step("tools", |step| {
-            Ok((Tools::ensure(&cache, &spec.mirror, step)?, outcome(held), String::new()))
+            let tools = Tools::ensure(&cache, tools, &spec.mirror, spec.since.as_deref(), step);
+            Ok((tools.map_err(locked_otherwise)?, outcome(held), String::new()))
         })?;
         let held = Base::cached(&cache, spec).is_some();
         let base = self.step("base", |step| {
-            let base = Base::ensure(&cache, spec, step)?;
+            let base = Base::ensure(&cache, spec, step).map_err(locked_otherwise)?;
             let detail =
                 format!("{} packages, {} MiB", base.meta().packages.len(), base.meta().tar_size >> 20);
             Ok((base, outcome(held), detail))

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use kiln_image::Mirror;
+
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::report::Report;
@@ -17,6 +19,8 @@ pub struct Bench {
     pub interrupt: Interrupt,
     /// The host's cache: base roots, tools, wheels, built frontends. Everything in it can be deleted.
     pub cache: PathBuf,
+    /// Where Debian packages come from.
+    pub mirror: Mirror,
 }
 
 impl Bench {
@@ -67,6 +71,19 @@ pub fn cache_path(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> anyh
         .or_else(|| of("HOME").map(|path| path.join(".cache/kiln")))
         .ok_or_else(|| Failure::Usage("there is no place for the cache: set KILN_CACHE or HOME".into()))?;
     std::path::absolute(path).context("failed to resolve the cache's path")
+}
+
+/// `$KILN_DEBIAN_MIRROR` and `$KILN_SECURITY_MIRROR`, else Debian's own. What is built does not depend on them.
+pub fn mirror(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Mirror {
+    let of = |name: &str| {
+        let value = variable(name).map(|value| value.to_string_lossy().trim_end_matches('/').to_owned());
+        value.filter(|value| !value.is_empty())
+    };
+    let own = Mirror::default();
+    Mirror {
+        debian: of("KILN_DEBIAN_MIRROR").unwrap_or(own.debian),
+        security: of("KILN_SECURITY_MIRROR").unwrap_or(own.security),
+    }
 }
 
 #[cfg(test)]

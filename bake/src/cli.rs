@@ -73,6 +73,15 @@ pub enum Command {
     /// Print the digest, the layers with cached or not, and the steps of a bake.
     #[command(after_help = "Examples:\n  kiln plan\n  kiln --json plan | jq -r .digest")]
     Plan(Agent),
+    /// Lock the packages of an image as Debian's mirrors and the app's own lock files have them now: kiln.lock.
+    #[command(
+        after_help = "Examples:\n  kiln update\n  kiln update --app                # after a change of requirements.txt or package-lock.json\n  kiln --json update | jq -r '.moved[].name'"
+    )]
+    Update {
+        /// Leave Debian's packages as they are; no network.
+        #[arg(long = "app")]
+        app_alone: bool,
+    },
     /// Build the image under .kiln/images/<digest>/; one that is there is not built again.
     #[command(
         after_help = "Examples:\n  kiln bake\n  kiln --json bake | jq -r .disk.path\n  KILN_CACHE=/var/cache/kiln kiln -C shop bake"

@@ -27,6 +27,9 @@ pub enum Failure {
     /// The manifest or what it names is invalid; code 78 (`EX_CONFIG`).
     #[error(transparent)]
     Manifest(#[from] Complaints),
+    /// `kiln.lock` cannot be read or does not fit the app; code 78, too.
+    #[error("{0}")]
+    Lock(String),
     /// SIGINT or SIGTERM came and everything was cleaned up; code 130.
     #[error("interrupted; nothing is left behind")]
     Interrupted,
@@ -39,7 +42,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Missing { .. } | Self::NotRoot(_) => 69,
             Self::TryAgain(_) => 75,
-            Self::Manifest(_) => 78,
+            Self::Manifest(_) | Self::Lock(_) => 78,
             Self::Interrupted => 130,
         }
     }
@@ -56,7 +59,9 @@ pub fn code(error: &anyhow::Error) -> u8 {
 fn image_code(error: &kiln_image::Error) -> u8 {
     use kiln_image::Error;
     match error {
-        Error::MissingTool { .. } | Error::NotRoot { .. } | Error::Mirror { .. } => 69,
+        Error::MissingTool { .. } | Error::NotRoot { .. } => 69,
+        Error::Mirror { .. } | Error::Gone { .. } => 69,
+        Error::Changed { .. } => 78,
         Error::Locked { .. } => 75,
         _ => 1,
     }

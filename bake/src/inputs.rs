@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::carried::Carried;
 use crate::frontend::{self, Node};
+use crate::lockfile::Lockfile;
 use crate::manifest::{Manifest, Service};
 use crate::sources::{self, Source};
 use crate::store::Store;
@@ -20,7 +21,7 @@ use crate::template::{self, Rendered, View};
 use crate::{uv, venv};
 
 /// Raised whenever Kiln does something else with the same inputs.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// The inputs of one image.
 #[derive(Debug)]
@@ -62,12 +63,13 @@ pub struct Part {
 }
 
 impl Inputs {
-    /// Reads the app and the agent.
+    /// Reads the app and the agent; `lock` where the base is to be Kiln's own.
     ///
     /// # Errors
     /// A source cannot be read; Node.js is needed and missing.
-    pub fn collect(manifest: &Manifest, agent: &Path) -> anyhow::Result<Self> {
+    pub fn collect(manifest: &Manifest, agent: &Path, lock: Option<&Lockfile>) -> anyhow::Result<Self> {
         let mut parts = vec![recipe(), manifest_part(manifest)?];
+        parts.extend(lock.map(|lock| Part { part: "lock".into(), sha256: lock.sha256() }));
         let has_frontend = manifest.services.iter().any(|service| service.frontend.is_some());
         let node = if has_frontend { Some(Node::find()?) } else { None };
         let mut services = Vec::new();

@@ -1,7 +1,7 @@
 //! Bakes, proves and publishes the image of a web app.
 //!
 //! ```text
-//!  kiln.toml ─ manifest ─▶ inputs ─▶ plan ─▶ bake: frontend, venv → provision → clean → residue → tar, disk ─▶ receipt
+//!  kiln.toml ─ manifest ─ lockfile ─▶ inputs ─▶ plan ─▶ bake: frontend, venv → provision → clean → residue → tar, disk ─▶ receipt
 //!                                                                                                      │
 //!                                                         publish ─▶ AMI ◀────── store ──────▶ rehearse ─▶ verdict
 //! ```
@@ -22,6 +22,7 @@ pub mod init;
 pub mod manifest;
 pub mod template;
 pub mod sources;
+pub mod lockfile;
 pub mod inputs;
 pub mod plan;
 pub mod outlook;

@@ -2,25 +2,27 @@
 
 use std::path::Path;
 
-use kiln_image::{Base, BaseSpec, Tools};
+use kiln_image::{Base, Tools};
 
 use crate::bench::Bench;
 use crate::inputs::Inputs;
+use crate::lockfile::Lockfile;
 use crate::manifest::Manifest;
 use crate::plan::{Held, Plan, Subject};
 use crate::store::Store;
 
-/// The base root that a manifest asks for, with what the app layer needs on it.
-pub fn base_spec(manifest: &Manifest) -> BaseSpec {
-    BaseSpec::debian_12(manifest.image.packages.iter().cloned())
-}
-
-/// What a bake of `manifest` would do. No network, no root, nothing is written.
+/// What a bake of `manifest` would do; without a lock the base is not known yet. No network, no root, nothing is written.
 ///
 /// # Errors
 /// A source cannot be read.
-pub fn plan(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Result<Plan> {
-    let base = Base::cached(&bench.cache, &base_spec(manifest));
+pub fn plan(
+    bench: &Bench,
+    manifest: &Manifest,
+    inputs: &Inputs,
+    lock: Option<&Lockfile>,
+) -> anyhow::Result<Plan> {
+    let spec = lock.map(|lock| lock.base_spec(bench)).transpose()?;
+    let base = spec.and_then(|spec| Base::cached(&bench.cache, &spec));
     let digest = base.as_ref().map(|base| inputs.digest(&base.meta().tar_sha256));
     let store = Store::of(&manifest.dir);
     let services = || manifest.services.iter().zip(&inputs.services);
@@ -38,7 +40,7 @@ pub fn plan(bench: &Bench, manifest: &Manifest, inputs: &Inputs) -> anyhow::Resu
             .as_deref()
             .and_then(|digest| store.receipt(digest))
             .map(|image| image.disk.report.allocated),
-        tools: Tools::cached(&bench.cache).is_some(),
+        tools: lock.is_some_and(|lock| Tools::cached(&bench.cache, &lock.tool).is_some()),
         frontends: frontends.collect(),
         venvs: venvs.collect(),
         base: base.map(|base| base.meta().tar_size),

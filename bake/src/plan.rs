@@ -46,6 +46,8 @@ pub struct Plan {
     pub name: String,
     /// `None` until the base is built: it counts by content.
     pub digest: Option<String>,
+    /// Whether the app has a `kiln.lock`.
+    pub locked: bool,
     /// Whether an image of that digest is there.
     pub baked: bool,
     /// What is reused and what is built.
@@ -117,6 +119,7 @@ impl Plan {
         layers.push(layer("image".to_owned(), held.image));
         Self {
             name: subject.name,
+            locked: subject.inputs.iter().any(|part| part.part == "lock"),
             digest: subject.digest,
             baked: held.image.is_some(),
             layers,
@@ -144,7 +147,15 @@ impl Before {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "image     {}, a disk of {} GiB", self.name, self.disk_gib)?;
-        writeln!(f, "digest    {}", self.digest.as_deref().unwrap_or("known once the base layer is built"))?;
+        writeln!(
+            f,
+            "digest    {}",
+            self.digest.as_deref().unwrap_or(if self.locked {
+                "known once the base layer is built"
+            } else {
+                "known once there is a kiln.lock: 'kiln update' or the first bake writes it"
+            })
+        )?;
         if !self.packages.is_empty() {
             writeln!(f, "packages  {}, over the base's own", self.packages.join(" "))?;
         }
@@ -202,7 +213,7 @@ mod tests {
         };
         let expected = "\
 image     shop, a disk of 2 GiB
-digest    known once the base layer is built
+digest    known once there is a kiln.lock: 'kiln update' or the first bake writes it
 packages  jq ripgrep, over the base's own
 layers
   disk tools               to build

@@ -11,11 +11,12 @@ use kiln_stage::Verdict;
 use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
-use crate::bench::{Bench, cache_path};
+use crate::bench::{self, Bench, cache_path};
 use crate::cli::{Agent, Cli, Command, Global, Unfinished};
 use crate::diff::{self, Aspect};
 use crate::failure::{self, Failure};
 use crate::inputs::{self, Inputs};
+use crate::lockfile::{self, Lockfile};
 use crate::manifest::{Manifest, Rehearse};
 use crate::rehearse::Script;
 use crate::report::Report;
@@ -45,7 +46,11 @@ pub fn run(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     let report = Report::new(global.json, global.verbose, global.colored());
     let bench = match cache_path(|name| std::env::var_os(name)) {
-        Ok(cache) => Arc::new(Bench { report, interrupt: crate::interrupt::Interrupt::default(), cache }),
+        Ok(cache) => {
+            let (interrupt, mirror) =
+                (crate::interrupt::Interrupt::default(), bench::mirror(|name| std::env::var_os(name)));
+            Arc::new(Bench { report, interrupt, cache, mirror })
+        }
         Err(error) => return fail(&report, &error),
     };
     match perform(&bench, &global, command) {
@@ -81,10 +86,13 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
         Command::Init { dir: target, name } => start(&dir.join(target), name.as_deref()),
         Command::Check => check(dir),
         Command::Plan(agent) => {
-            let (manifest, inputs) = load(dir, &agent)?;
-            let plan = outlook::plan(bench, &manifest, &inputs)?;
+            let manifest = Manifest::load(dir)?;
+            let lock = Lockfile::fitting(&manifest)?;
+            let inputs = collect(&manifest, &agent, lock.as_ref())?;
+            let plan = outlook::plan(bench, &manifest, &inputs, lock.as_ref())?;
             Answer::new(plan.to_string(), &plan)
         }
+        Command::Update { app_alone } => move_lock(bench, dir, app_alone),
         Command::Bake(agent) => bake_image(bench, dir, &agent),
         Command::Provision { root, agent } => provision_root(bench, dir, &root, &agent),
         Command::Rehearse { image, user_data } => play(bench, global, image.as_deref(), user_data),
@@ -118,6 +126,7 @@ fn start(dir: &Path, name: Option<&str>) -> anyhow::Result<Answer> {
 fn check(dir: &Path) -> anyhow::Result<Answer> {
     let manifest = Manifest::load(dir)?;
     let releases: Vec<_> = manifest.services.iter().map(|_| "0".repeat(12)).collect();
+    let lock = Lockfile::fitting(&manifest)?;
     let files = crate::template::image(&crate::template::View::new(&manifest, &releases))?;
     let names: Vec<_> =
         manifest.services.iter().map(|service| format!("{} at {}", service.name, service.path)).collect();
@@ -127,25 +136,37 @@ fn check(dir: &Path) -> anyhow::Result<Answer> {
         manifest.image.name,
         names.join(", ")
     );
-    Answer::new(text, &serde_json::json!({ "valid": true, "manifest": manifest, "files": files.len() }))
+    Answer::new(
+        text,
+        &serde_json::json!({ "valid": true, "manifest": manifest, "files": files.len(), "locked": lock.is_some() }),
+    )
 }
 
-fn load(dir: &Path, agent: &Agent) -> anyhow::Result<(Manifest, Inputs)> {
+fn collect(manifest: &Manifest, agent: &Agent, lock: Option<&Lockfile>) -> anyhow::Result<Inputs> {
+    Inputs::collect(manifest, &inputs::find_agent(agent.named().as_deref())?, lock)
+}
+
+fn move_lock(bench: &Arc<Bench>, dir: &Path, app_alone: bool) -> anyhow::Result<Answer> {
     let manifest = Manifest::load(dir)?;
-    let agent = inputs::find_agent(agent.named().as_deref())?;
-    let inputs = Inputs::collect(&manifest, &agent)?;
-    Ok((manifest, inputs))
+    let extent = if app_alone { lockfile::Extent::App } else { lockfile::Extent::Whole };
+    let updated = interruptible(bench, move |bench| lockfile::update(bench, &manifest, extent))?;
+    Answer::new(updated.to_string(), &updated)
 }
 
 fn bake_image(bench: &Arc<Bench>, dir: &Path, agent: &Agent) -> anyhow::Result<Answer> {
-    let (manifest, inputs) = load(dir, agent)?;
+    let (manifest, agent) = (Manifest::load(dir)?, agent.clone());
     own_ground()?;
-    let receipt = interruptible(bench, move |bench| bake::bake(bench, &manifest, &inputs))?;
+    let receipt = interruptible(bench, move |bench| {
+        let lock = lockfile::ensure(bench, &manifest)?;
+        let inputs = collect(&manifest, &agent, Some(&lock))?;
+        bake::bake(bench, &manifest, &inputs, &lock)
+    })?;
     Answer::new(receipt.to_string(), &receipt)
 }
 
 fn provision_root(bench: &Arc<Bench>, dir: &Path, root: &Path, agent: &Agent) -> anyhow::Result<Answer> {
-    let (manifest, inputs) = load(dir, agent)?;
+    let manifest = Manifest::load(dir)?;
+    let inputs = collect(&manifest, agent, None)?;
     host::need_root("provisioning a root")?;
     host::need(&[host::SANDBOX])?;
     let root = root.canonicalize().with_context(|| {

@@ -34,7 +34,7 @@ fn put(dir: &Path, path: &str, content: &str) {
 
 fn digest(dir: &Path, base: &str) -> String {
     let manifest = Manifest::load(dir).expect("the manifest is valid");
-    Inputs::collect(&manifest, &dir.join("agent")).expect("the inputs are collected").digest(base)
+    Inputs::collect(&manifest, &dir.join("agent"), None).expect("the inputs are collected").digest(base)
 }
 
 #[test]

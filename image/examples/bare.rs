@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use kiln_image::resolve::{self, Wanted};
+use kiln_image::suite::SUITES;
 use kiln_image::{Base, BaseSpec, DiskSpec, Mirror, Overlay, Progress, Tools, Unit};
 use kiln_image::{disk, ids, private_mounts, tree};
 
@@ -27,8 +29,13 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("usage: bare CACHE OUT [TEXT]");
     };
     let lines = Lines(Instant::now());
-    let tools = Tools::ensure(&cache, &Mirror::default(), &lines)?;
-    let base = Base::ensure(&cache, &BaseSpec::debian_12([]), &lines)?;
+    let (mirror, apt) = (Mirror::default(), out.join("apt"));
+    let tools = Tools::resolve(&mirror, &apt, &lines)?;
+    let tools = Tools::ensure(&cache, &tools, &mirror, None, &lines)?;
+    let suite = &SUITES[0];
+    let wanted = Wanted { suite: suite.codename, packages: &suite.packages([]), whole: true };
+    let debs = resolve::resolve(&wanted, &mirror, &apt, &lines)?;
+    let base = Base::ensure(&cache, &BaseSpec::new(suite, debs), &lines)?;
 
     let scratch = out.join("overlay");
     let [upper, work, merged] = ["upper", "work", "merged"].map(|name| scratch.join(name));

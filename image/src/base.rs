@@ -14,13 +14,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::deb::Deb;
 use crate::error::{At, Error, Result};
 use crate::hash::Hashing;
 use crate::progress::{Progress, Unit};
 use crate::tools::remove;
-use crate::{debian, host, lock, recipe, space};
+use crate::{deb, debian, host, lock, recipe, repository, space};
 
-pub use crate::recipe::{BaseSpec, RUNTIME};
+pub use crate::recipe::BaseSpec;
+pub use crate::suite::RUNTIME;
 
 /// Another bake's base takes one to three minutes; past this its mirror is stuck.
 const WAIT: Duration = Duration::from_mins(20);
@@ -62,7 +64,7 @@ impl Base {
     /// The base for `spec` in `cache`, built if it is not there. Needs root to build.
     ///
     /// # Errors
-    /// [`Error::Mirror`] when packages cannot be had, [`Error::MissingTool`], [`Error::NotRoot`],
+    /// Those of [`deb::fetch`] when packages cannot be had; [`Error::MissingTool`], [`Error::NotRoot`],
     /// [`Error::NoSpace`] and [`Error::Locked`] before anything is done.
     pub fn ensure(cache: &Path, spec: &BaseSpec, progress: &dyn Progress) -> Result<Self> {
         if let Some(base) = Self::cached(cache, spec) {
@@ -80,7 +82,7 @@ impl Base {
         // Whatever a killed run left: the lock says that nobody works in there.
         remove(&part)?;
         space::require(&home, "a base root", ROOM)?;
-        let built = build(&part, spec, progress).and_then(|()| {
+        let built = build(cache, &part, spec, progress).and_then(|()| {
             let dir = home.join(spec.key());
             fs::rename(&part, &dir).at("rename to", &dir)
         });
@@ -112,14 +114,16 @@ impl Base {
     }
 }
 
-fn build(part: &Path, spec: &BaseSpec, progress: &dyn Progress) -> Result<()> {
+fn build(cache: &Path, part: &Path, spec: &BaseSpec, progress: &dyn Progress) -> Result<()> {
     let (files, scratch, script) = (part.join("files"), part.join("tmp"), part.join("finish"));
-    let (tar, tree) = (part.join("base.tar"), part.join("tree"));
+    let (tar, tree, packages) = (part.join("base.tar"), part.join("tree"), part.join("debs"));
     for dir in [&files, &scratch, &tree] {
         fs::create_dir_all(dir).at("create", dir)?;
     }
+    deb::fetch(cache, &spec.debs, &spec.mirror, spec.since.as_deref(), progress)?;
+    let source = repository::write(&packages, cache, spec.suite.codename, &spec.debs)?;
     recipe::write(spec, &files, &script)?;
-    bootstrap(spec, &files, &scratch, &script, &tar, progress)?;
+    bootstrap(spec, &source, [&files, &scratch, &script, &tar], progress)?;
 
     progress.message("hashing the base");
     let (tar_sha256, tar_size) = measure(&tar, progress)?;
@@ -129,10 +133,12 @@ fn build(part: &Path, spec: &BaseSpec, progress: &dyn Progress) -> Result<()> {
     unpack.args(["--xattrs-include=*", "--file"]).arg(&tar).arg("--directory").arg(&tree);
     host::run(&mut unpack, "tar", |line| progress.line(line))?;
 
-    let packages = packages(&tree.join("var/lib/dpkg/status"))?;
+    remove(&packages)?;
+    let packages = installed(&tree.join("var/lib/dpkg/status"))?;
+    is_locked(&packages, &spec.debs)?;
     let meta = Meta {
         key: spec.key(),
-        suite: spec.suite.clone(),
+        suite: spec.suite.codename.to_owned(),
         epoch: spec.epoch,
         tar_sha256,
         tar_size,
@@ -146,15 +152,28 @@ fn build(part: &Path, spec: &BaseSpec, progress: &dyn Progress) -> Result<()> {
     remove(&scratch)
 }
 
+/// What mmdebstrap installed is what was locked, no more and no less.
+fn is_locked(installed: &BTreeMap<String, String>, debs: &[Deb]) -> Result<()> {
+    let locked: BTreeMap<_, _> = debs.iter().map(|deb| (deb.name.clone(), deb.version.clone())).collect();
+    let odd = installed.iter().find(|(name, version)| locked.get(*name) != Some(version));
+    match odd.or_else(|| locked.iter().find(|(name, _)| !installed.contains_key(*name))) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let told = |of: &BTreeMap<_, String>| of.get(name).map_or("none", String::as_str).to_owned();
+            let (has, wants) = (told(installed), told(&locked));
+            let text = format!("the base has '{name}' {has} where {wants} is locked");
+            Err(Error::Invalid(text))
+        }
+    }
+}
+
 fn bootstrap(
     spec: &BaseSpec,
-    files: &Path,
-    scratch: &Path,
-    script: &Path,
-    tar: &Path,
+    source: &str,
+    [files, scratch, script, tar]: [&Path; 4],
     progress: &dyn Progress,
 ) -> Result<()> {
-    let mut command = debian::mmdebstrap("minbase", &spec.packages, spec.epoch, scratch)?;
+    let mut command = debian::mmdebstrap("apt", &spec.debs, spec.epoch, scratch)?;
     for path in ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*"] {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
@@ -166,8 +185,8 @@ fn bootstrap(
     // The script does both. The former would write "uninitialized" to machine-id, which is a first boot; what
     // the latter leaves depends on whether apt's own user can reach the cache directory.
     command.args(["--skip=cleanup/reproducible", "--skip=cleanup/apt"]);
-    command.args(["--format=tar", &spec.suite]).arg(tar).args(spec.mirror.sources(&spec.suite));
-    debian::run(&mut command, &spec.mirror, progress)
+    command.args(["--format=tar", spec.suite.codename]).arg(tar).arg(source);
+    debian::run(&mut command, progress)
 }
 
 /// For the shell that runs the hooks.
@@ -186,7 +205,7 @@ fn measure(tar: &Path, progress: &dyn Progress) -> Result<(String, u64)> {
 }
 
 /// The installed packages of a dpkg status file.
-fn packages(status: &Path) -> Result<BTreeMap<String, String>> {
+fn installed(status: &Path) -> Result<BTreeMap<String, String>> {
     let text = fs::read_to_string(status).at("read", status)?;
     Ok(text
         .split("\n\n")
@@ -210,7 +229,7 @@ mod tests {
             "Package: a\nStatus: install ok installed\nVersion: 1:2-3\n\nPackage: b\nVersion: 4\n",
         )
         .expect("a status file");
-        let packages = packages(&status).expect("a readable status file");
+        let packages = installed(&status).expect("a readable status file");
         assert_eq!(packages, BTreeMap::from([("a".into(), "1:2-3".into()), ("b".into(), "4".into())]));
     }
 }

@@ -1,14 +1,15 @@
-//! One run of mmdebstrap: its sources, its progress read from what apt and dpkg print, its failures told apart.
+//! Debian's mirrors, and one run of mmdebstrap: progress read from what apt and dpkg print, failures told apart.
 
 use std::path::Path;
 use std::process::Command;
 
+use crate::deb::Deb;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::progress::{Progress, Unit};
 
 /// Signs Debian 12 and 13; part of every Debian.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Where packages come from. What is built does not depend on it: mirrors hold the same signed packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,14 +39,36 @@ impl Mirror {
             format!("deb {security} {suite}-security main"),
         ]
     }
+
+    /// The address of a package's file (see [`crate::deb::Deb::file`]).
+    pub(crate) fn url(&self, file: &str) -> String {
+        let path = file.split_once('/').map_or(file, |(_, path)| path);
+        format!("{}/{}", self.of(file), crate::deb::escaped(path))
+    }
+
+    /// The archive that has a package's file.
+    pub(crate) fn of(&self, file: &str) -> &str {
+        if file.starts_with("debian-security/") { &self.security } else { &self.debian }
+    }
+
+    /// Which archive an address is in, by the name that it has everywhere.
+    pub(crate) fn archive(&self, url: &str) -> Option<&'static str> {
+        let below = |root: &str| url.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+        if below(&self.security) {
+            return Some("debian-security");
+        }
+        below(&self.debian).then_some("debian")
+    }
+}
+
+/// Refuses unless this machine knows Debian's key.
+pub(crate) fn need_keyring() -> Result<()> {
+    host::need_file(KEYRING, "debian-archive-keyring")
 }
 
 /// mmdebstrap, confined, with the arguments that every call shares. `scratch` exists and is on a file
 /// system with room for the root.
-pub(crate) fn mmdebstrap(variant: &str, packages: &[String], epoch: u64, scratch: &Path) -> Result<Command> {
-    if !Path::new(KEYRING).is_file() {
-        return Err(Error::MissingTool { program: KEYRING.to_owned(), package: "debian-archive-keyring" });
-    }
+pub(crate) fn mmdebstrap(variant: &str, debs: &[Deb], epoch: u64, scratch: &Path) -> Result<Command> {
     let mut command = host::confined("mmdebstrap")?;
     command.env("SOURCE_DATE_EPOCH", epoch.to_string());
     command
@@ -54,13 +77,13 @@ pub(crate) fn mmdebstrap(variant: &str, packages: &[String], epoch: u64, scratch
         .env("LC_ALL", "C.UTF-8")
         .env("DEBIAN_FRONTEND", "noninteractive");
     command.args(["--verbose", "--mode=root", "--architectures=amd64"]);
-    command.arg(format!("--variant={variant}")).arg(format!("--keyring={KEYRING}"));
-    command.arg(format!("--include={}", packages.join(",")));
+    let names: Vec<&str> = debs.iter().map(|deb| deb.name.as_str()).collect();
+    command.arg(format!("--variant={variant}")).arg(format!("--include={}", names.join(",")));
     Ok(command)
 }
 
-/// Runs a complete mmdebstrap command; `mirror` is only for messages.
-pub(crate) fn run(command: &mut Command, mirror: &Mirror, progress: &dyn Progress) -> Result<()> {
+/// Runs a complete mmdebstrap command.
+pub(crate) fn run(command: &mut Command, progress: &dyn Progress) -> Result<()> {
     let mut stage = Stage::default();
     let mut errors = Vec::new();
     let result = host::run(command, "mmdebstrap", |line| {
@@ -74,7 +97,7 @@ pub(crate) fn run(command: &mut Command, mirror: &Mirror, progress: &dyn Progres
             None => {}
         }
     });
-    result.map_err(|error| classify(error, &errors, mirror))
+    result.map_err(|error| classify(error, &errors, &Mirror::default()))
 }
 
 /// What a line of output told.
@@ -113,12 +136,12 @@ impl Stage {
     }
 }
 
-fn is_error(line: &str) -> bool {
+pub(crate) fn is_error(line: &str) -> bool {
     ["E: ", "Err:", "dpkg: error", "tar: "].iter().any(|start| line.starts_with(start))
         || line.contains("No space left on device")
 }
 
-fn classify(error: Error, errors: &[String], mirror: &Mirror) -> Error {
+pub(crate) fn classify(error: Error, errors: &[String], mirror: &Mirror) -> Error {
     let Error::Tool { program, status, tail } = error else {
         return error;
     };

@@ -62,6 +62,32 @@ pub enum Error {
         /// What apt said.
         detail: String,
     },
+    /// A mirror has a package of that name and version with other bytes than were locked.
+    #[error("package '{name}' {version} is locked with SHA-256 {locked}, and {mirror} has {found}")]
+    Changed {
+        /// The package.
+        name: String,
+        /// Its version.
+        version: String,
+        /// SHA-256 in hex.
+        locked: String,
+        /// SHA-256 in hex.
+        found: String,
+        /// The mirror's address.
+        mirror: String,
+    },
+    /// Nobody has a locked package any more: mirrors keep one version (`EX_UNAVAILABLE`).
+    #[error("failed to fetch package '{name}' {version}: {mirror} does not give it ({detail})")]
+    Gone {
+        /// The package.
+        name: String,
+        /// Its version.
+        version: String,
+        /// The mirror's address.
+        mirror: String,
+        /// What apt said.
+        detail: String,
+    },
     /// A program ran and failed.
     #[error("'{program}' failed ({status}): {tail}")]
     Tool {

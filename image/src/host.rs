@@ -15,8 +15,15 @@ use crate::error::{At, Error, Result};
 const TAIL: usize = 12;
 
 /// Programs of the host that this crate runs, with the Debian package of each.
-const PACKAGES: [(&str, &str); 4] =
-    [("mmdebstrap", "mmdebstrap"), ("setpriv", "util-linux"), ("unshare", "util-linux"), ("tar", "tar")];
+const PACKAGES: [(&str, &str); 7] = [
+    ("apt-cache", "apt"),
+    ("apt-get", "apt"),
+    ("dpkg-deb", "dpkg"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("setpriv", "util-linux"),
+    ("tar", "tar"),
+    ("unshare", "util-linux"),
+];
 
 /// Refuses with [`Error::MissingTool`] unless `program` is in `PATH`.
 pub(crate) fn need(program: &'static str) -> Result<()> {
@@ -27,6 +34,14 @@ pub(crate) fn need(program: &'static str) -> Result<()> {
     }
     let package = PACKAGES.iter().find(|(name, _)| *name == program).map_or("", |(_, package)| package);
     Err(Error::MissingTool { program: program.to_owned(), package })
+}
+
+/// Refuses with [`Error::MissingTool`] unless `file` is there.
+pub(crate) fn need_file(file: &str, package: &'static str) -> Result<()> {
+    if Path::new(file).is_file() {
+        return Ok(());
+    }
+    Err(Error::MissingTool { program: file.to_owned(), package })
 }
 
 /// Refuses unless root.

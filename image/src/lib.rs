@@ -1,11 +1,13 @@
 //! A base root and an app layer become a bootable disk, the same bytes each time.
 //!
 //! ```text
-//!  Debian mirror ─ Base ─▶ base.tar, tree/ ─┐
-//!                              │ lower      ├─ tree::write_root_tar ─▶ root.tar ─ disk::write ─▶ disk.raw
-//!                          Overlay ─▶ upper ┘   (base order, then         (ext4, GPT, ESP, GRUB:
-//!                              ▲                 the layer's own)          no root, mount or loop device)
-//!                        the app layer
+//!  Debian's mirrors ─ resolve ─▶ debs: names, versions, hashes, for a lock file
+//!                                 │
+//!                               Base ─▶ base.tar, tree/ ─┐
+//!                                          │ lower       ├─ tree::write_root_tar ─▶ root.tar ─ disk::write ─▶ disk.raw
+//!                                      Overlay ─▶ upper ─┘  (base order, then         (ext4, GPT, ESP, GRUB:
+//!                                          ▲                 the layer's own)          no root, mount or loop device)
+//!                                    the app layer
 //! ```
 //!
 //! Knows nothing of manifests or of the command line. Everything that it caches is complete or absent:
@@ -23,8 +25,14 @@ mod pending;
 mod host;
 mod debian;
 
+// Which packages, exactly.
+pub mod deb;
+pub mod resolve;
+mod repository;
+
 // From packages to a disk, in order.
 pub mod tools;
+pub mod suite;
 mod recipe;
 pub mod base;
 pub mod overlay;
@@ -40,9 +48,11 @@ mod extent;
 pub mod disk;
 
 pub use base::{Base, BaseSpec};
+pub use deb::Deb;
 pub use debian::Mirror;
 pub use disk::{DiskReport, DiskSpec};
 pub use error::{Error, Result};
 pub use overlay::{Overlay, private_mounts};
 pub use progress::{Progress, Silent, Unit};
+pub use suite::Suite;
 pub use tools::Tools;

@@ -8,12 +8,14 @@ use std::path::Path;
 use include_dir::{Dir, File, include_dir};
 use walkdir::WalkDir;
 
+use crate::deb::Deb;
 use crate::debian::Mirror;
 use crate::error::{At, Result};
+use crate::suite::Suite;
 use crate::{hash, ids};
 
 /// Raised when a base has to be made anew though everything else in the key is the same.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// The files that every base gets; the path is the destination.
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates/base");
@@ -21,67 +23,35 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates/base");
 /// Run at the end, with the root's path.
 const FINISH: &str = include_str!("base_finish.sh");
 
-/// A machine that boots on EC2 and in a container, and what Flask and React apps need at run time.
-const PACKAGES: [&str; 17] = [
-    // The system.
-    "systemd",
-    "systemd-sysv",
-    "systemd-resolved",
-    "dbus",
-    "udev",
-    "kmod",
-    "sudo",
-    "zstd",
-    // The machine: kernel, disk, network, clock, EC2's device names.
-    "linux-image-cloud-amd64",
-    "initramfs-tools",
-    "e2fsprogs",
-    "iproute2",
-    "chrony",
-    "amazon-ec2-utils",
-    "openssh-server",
-    // The run time, with RUNTIME.
-    "curl",
-    "tzdata",
-];
-
-/// Of the base's packages, those that an app layer cannot do without: a foreign root has to get them.
-pub const RUNTIME: [&str; 5] =
-    ["ca-certificates", "libnginx-mod-http-brotli-static", "nginx-light", "procps", "python3"];
-
 /// What the base root is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseSpec {
-    /// Debian's code name of the release, e.g. `bookworm`.
-    pub suite: String,
-    /// Every package asked for, sorted; what they depend on comes along, what they recommend does not.
-    pub packages: Vec<String>,
+    /// Debian's release.
+    pub suite: &'static Suite,
+    /// Every package, exactly.
+    pub debs: Vec<Deb>,
     /// Where to fetch from; not part of the key.
     pub mirror: Mirror,
+    /// When the mirrors had these packages (`20261122T124300Z`); not part of the key.
+    pub since: Option<String>,
     /// Latest time stamp of any file (seconds since 1970).
     pub epoch: u64,
 }
 
 impl BaseSpec {
-    /// Debian 12 with `extra` packages.
-    pub fn debian_12(extra: impl IntoIterator<Item = String>) -> Self {
-        let own = PACKAGES.iter().chain(&RUNTIME).map(|name| (*name).to_owned());
-        let mut packages: Vec<String> = own.chain(extra).collect();
-        packages.sort_unstable();
-        packages.dedup();
-        Self {
-            suite: "bookworm".to_owned(),
-            packages,
-            mirror: Mirror::default(),
-            epoch: ids::SOURCE_DATE_EPOCH,
-        }
+    /// `suite` with exactly `debs`, from Debian's own mirrors.
+    pub fn new(suite: &'static Suite, debs: Vec<Deb>) -> Self {
+        Self { suite, debs, mirror: Mirror::default(), since: None, epoch: ids::SOURCE_DATE_EPOCH }
     }
 
-    /// Name of the cache entry: a hash of everything but the mirror.
+    /// Name of the cache entry: a hash of everything but where the packages come from.
     pub fn key(&self) -> String {
         let epoch = self.epoch.to_string();
-        let mut parts = vec![VERSION.as_bytes(), self.suite.as_bytes(), epoch.as_bytes(), FINISH.as_bytes()];
-        parts.extend(self.packages.iter().map(String::as_bytes));
+        let mut parts =
+            vec![VERSION.as_bytes(), self.suite.codename.as_bytes(), epoch.as_bytes(), FINISH.as_bytes()];
+        for deb in &self.debs {
+            parts.extend([&deb.name, &deb.version, &deb.sha256].map(String::as_bytes));
+        }
         let files = files();
         for file in &files {
             parts.push(file.path().as_os_str().as_encoded_bytes());
@@ -92,7 +62,7 @@ impl BaseSpec {
 
     /// The image's own `sources.list`: Debian's addresses, whichever mirror the build used.
     pub(crate) fn sources(&self) -> String {
-        Mirror::default().sources(&self.suite).join("\n") + "\n"
+        Mirror::default().sources(self.suite.codename).join("\n") + "\n"
     }
 }
 
@@ -156,11 +126,21 @@ mod tests {
 
     #[test]
     fn the_key_follows_what_is_built_and_not_where_from() {
-        let spec = BaseSpec::debian_12([]);
+        let deb = |sha256: &str| Deb {
+            name: "jq".into(),
+            version: "1.6".into(),
+            arch: "amd64".into(),
+            sha256: sha256.into(),
+            size: 1,
+            file: "debian/pool/jq.deb".into(),
+        };
+        let suite = Suite::find("debian-12").expect("the default");
+        let spec = BaseSpec::new(suite, vec![deb("aa")]);
         let mut elsewhere = spec.clone();
         elsewhere.mirror.debian = "http://mirror.example/debian".to_owned();
+        elsewhere.since = Some("20261122T124300Z".to_owned());
         assert_eq!(spec.key(), elsewhere.key());
-        assert_ne!(spec.key(), BaseSpec::debian_12(["jq".to_owned()]).key());
-        assert_eq!(spec.key(), BaseSpec::debian_12(["curl".to_owned()]).key());
+        assert_ne!(spec.key(), BaseSpec::new(suite, vec![deb("bb")]).key());
+        assert_ne!(spec.key(), BaseSpec::new(suite, vec![]).key());
     }
 }

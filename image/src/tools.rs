@@ -9,16 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::deb::{self, Deb};
 use crate::debian::{self, Mirror};
 use crate::error::{At, Error, Result};
 use crate::progress::Progress;
-use crate::{hash, host, lock, space};
+use crate::resolve::{self, Wanted};
+use crate::{hash, host, lock, repository, space};
 
 const SUITE: &str = "trixie";
 const PACKAGES: [&str; 5] =
     ["e2fsprogs", "grub-common", "grub-efi-amd64-bin", "grub-pc-bin", "libarchive13t64"];
-/// Raised when the tree has to be made anew though suite and packages are the same.
-const RECIPE: &str = "1";
+/// Raised when the tree has to be made anew though the packages are the same.
+const RECIPE: &str = "2";
 /// Unpacked and while downloading, generously (the tree is 62 MB).
 const ROOM: u64 = 300 << 20;
 /// Another bake downloads them in seconds to minutes; past this its mirror is stuck.
@@ -31,25 +33,42 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// The tools in `cache`, if they are there.
-    pub fn cached(cache: &Path) -> Option<Self> {
-        let root = Self::dir(cache).join(key());
+    /// The packages that they come from, as the mirrors have them now; `scratch` is a folder of this call's own.
+    ///
+    /// # Errors
+    /// Those of [`resolve::resolve`].
+    pub fn resolve(mirror: &Mirror, scratch: &Path, progress: &dyn Progress) -> Result<Vec<Deb>> {
+        let packages = PACKAGES.map(str::to_owned);
+        let wanted = Wanted { suite: SUITE, packages: &packages, whole: false };
+        resolve::resolve(&wanted, mirror, scratch, progress)
+    }
+
+    /// The tools of `debs` in `cache`, if they are there.
+    pub fn cached(cache: &Path, debs: &[Deb]) -> Option<Self> {
+        let root = Self::dir(cache).join(key(debs));
         root.join("usr/sbin/mke2fs").is_file().then_some(Self { root })
     }
 
-    /// The tools in `cache`, fetched if they are not there. Needs root only to fetch.
+    /// The tools of `debs` in `cache`, fetched if they are not there; `since` as in [`deb::fetch`]. Needs root only
+    /// to unpack.
     ///
     /// # Errors
-    /// [`Error::MissingTool`] without mmdebstrap, [`Error::Mirror`] when packages cannot be had.
-    pub fn ensure(cache: &Path, mirror: &Mirror, progress: &dyn Progress) -> Result<Self> {
-        if let Some(tools) = Self::cached(cache) {
+    /// [`Error::MissingTool`] without mmdebstrap; those of [`deb::fetch`] when packages cannot be had.
+    pub fn ensure(
+        cache: &Path,
+        debs: &[Deb],
+        mirror: &Mirror,
+        since: Option<&str>,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        if let Some(tools) = Self::cached(cache, debs) {
             return Ok(tools);
         }
         host::need_root("unpack the disk tools")?;
         let dir = Self::dir(cache);
         fs::create_dir_all(&dir).at("create", &dir)?;
         let _lock = lock::acquire(&dir.join("lock"), WAIT, progress)?;
-        if let Some(tools) = Self::cached(cache) {
+        if let Some(tools) = Self::cached(cache, debs) {
             return Ok(tools);
         }
         space::require(&dir, "the disk tools", ROOM)?;
@@ -59,13 +78,14 @@ impl Tools {
         remove(&part)?;
         let scratch = part.join("tmp");
         fs::create_dir_all(&scratch).at("create", &scratch)?;
-        let result = fetch(&part, &scratch, mirror, progress).and_then(|tree| {
-            let root = dir.join(key());
+        let fetched = deb::fetch(cache, debs, mirror, since, progress);
+        let result = fetched.and_then(|()| unpack(&part, &scratch, cache, debs, progress)).and_then(|tree| {
+            let root = dir.join(key(debs));
             fs::rename(&tree, &root).at("rename to", &root)
         });
         remove(&part)?;
         result?;
-        Self::cached(cache).ok_or_else(|| Error::Invalid(format!("{SUITE}'s e2fsprogs has no mke2fs")))
+        Self::cached(cache, debs).ok_or_else(|| Error::Invalid(format!("{SUITE}'s e2fsprogs has no mke2fs")))
     }
 
     fn dir(cache: &Path) -> PathBuf {
@@ -107,17 +127,25 @@ impl Tools {
     }
 }
 
-fn fetch(part: &Path, scratch: &Path, mirror: &Mirror, progress: &dyn Progress) -> Result<PathBuf> {
+fn unpack(
+    part: &Path,
+    scratch: &Path,
+    cache: &Path,
+    debs: &[Deb],
+    progress: &dyn Progress,
+) -> Result<PathBuf> {
     let tree = part.join("tree");
-    let packages: Vec<String> = PACKAGES.map(str::to_owned).into();
-    let mut command = debian::mmdebstrap("extract", &packages, crate::ids::SOURCE_DATE_EPOCH, scratch)?;
-    command.args(["--format=directory", SUITE]).arg(&tree).args(mirror.sources(SUITE));
-    debian::run(&mut command, mirror, progress)?;
+    let source = repository::write(&part.join("debs"), cache, SUITE, debs)?;
+    let mut command = debian::mmdebstrap("extract", debs, crate::ids::SOURCE_DATE_EPOCH, scratch)?;
+    command.args(["--format=directory", SUITE]).arg(&tree).arg(source);
+    debian::run(&mut command, progress)?;
     Ok(tree)
 }
 
-fn key() -> String {
-    let parts = [RECIPE, SUITE].into_iter().chain(PACKAGES).map(str::as_bytes);
+fn key(debs: &[Deb]) -> String {
+    let of = |deb: &Deb| [deb.name.clone(), deb.version.clone(), deb.sha256.clone()];
+    let debs: Vec<String> = debs.iter().flat_map(of).collect();
+    let parts = [RECIPE, SUITE].into_iter().chain(debs.iter().map(String::as_str)).map(str::as_bytes);
     hash::of_parts(parts)[..16].to_owned()
 }
 

@@ -12,7 +12,10 @@ use kiln_image::{DiskSpec, Error, Mirror, Silent, Tools, disk, ids};
 
 fn tools() -> Tools {
     let cache = std::env::var_os("KILN_CACHE").unwrap_or_else(|| OsString::from(env!("CARGO_TARGET_TMPDIR")));
-    Tools::ensure(&PathBuf::from(cache), &Mirror::default(), &Silent).expect("the disk tools")
+    let (cache, mirror) = (PathBuf::from(cache), Mirror::default());
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let debs = Tools::resolve(&mirror, &scratch.path().join("apt"), &Silent).expect("the tools' packages");
+    Tools::ensure(&cache, &debs, &mirror, None, &Silent).expect("the disk tools")
 }
 
 /// A root with one file, whose name is not ASCII.

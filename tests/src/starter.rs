@@ -6,6 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, Once};
+use std::time::Duration;
 
 /// The locks that say which roots this process uses.
 static USED: Mutex<Vec<File>> = Mutex::new(Vec::new());
@@ -92,10 +93,30 @@ pub fn bake(app: &Path) -> Baked {
     Baked { app: app.to_path_buf(), image: app.join(".kiln/images").join(digest), receipt }
 }
 
-/// Writes a fresh starter into `folder`.
+/// Writes a fresh starter into `folder`, with the lock that all stories share: they bake over one base.
 pub fn init(folder: &Path) {
     std::fs::create_dir_all(folder.parent().expect("a starter lies in a folder")).expect("make the parent");
     run(kiln_command(["init"]).arg(folder)).expect_code(0);
+    std::fs::copy(locked(), folder.join("kiln.lock")).expect("copy the lock");
+}
+
+/// A lock of the starter's packages, made once a day: mirrors forget what is older.
+fn locked() -> PathBuf {
+    let folder = target().join("stories/lock");
+    std::fs::create_dir_all(&folder).expect("make the lock's folder");
+    let guard = File::create(folder.join("guard")).expect("make the guard");
+    guard.lock().expect("wait for other stories");
+    let lock = folder.join("app/kiln.lock");
+    let young = lock
+        .metadata()
+        .and_then(|found| found.modified())
+        .is_ok_and(|made| made.elapsed().is_ok_and(|age| age < Duration::from_hours(24)));
+    if !young {
+        let _absent_is_fine = std::fs::remove_dir_all(folder.join("app"));
+        run(kiln_command(["init"]).arg(folder.join("app"))).expect_code(0);
+        run(kiln_command(["update"]).current_dir(folder.join("app"))).expect_code(0);
+    }
+    lock
 }
 
 /// A fresh starter in a temporary folder of its own, for stories that change it.
