@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
-use aws_sdk_ebs::config::interceptors::InterceptorContext;
-use aws_sdk_ebs::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_ebs::config::retry::RetryConfig;
 use aws_sdk_ebs::config::timeout::TimeoutConfig;
-use aws_sdk_ebs::operation::put_snapshot_block::PutSnapshotBlockError;
-use aws_sdk_ebs::types::ValidationExceptionReason;
 use aws_smithy_http_client::{Builder, tls};
 
 use crate::error::Error;
 
 /// Attempts at one call. Nine waits of at most eight seconds: what throttles for longer than a minute is reported.
-const ATTEMPTS: u32 = 10;
+pub(crate) const ATTEMPTS: u32 = 10;
 
 /// The two clients that a publication needs.
 #[derive(Debug, Clone)]
@@ -71,45 +68,6 @@ impl Clients {
             .region()
             .ok_or_else(|| Error::Spec("no AWS region is set; name one with --region, as [aws] region in kiln.toml, or in AWS_REGION".to_owned()))?
             .to_string();
-        // The SDK's shared retry quota of 500 tokens is meant for many small callers; one throttled second with 32
-        // workers empties it and fails the upload. Attempts and the operation's timeout bound the retries here.
-        let partition = RetryPartition::custom("kiln-upload").token_bucket(TokenBucket::unlimited()).build();
-        let ebs = aws_sdk_ebs::config::Builder::from(config)
-            .retry_partition(partition)
-            .retry_classifier(DamagedOnTheWay)
-            .build();
-        Ok(Self { ebs: aws_sdk_ebs::Client::from_conf(ebs), ec2: aws_sdk_ec2::Client::new(config), region })
+        Ok(Self { ebs: aws_sdk_ebs::Client::new(config), ec2: aws_sdk_ec2::Client::new(config), region })
     }
-}
-
-/// A block's body is not signed, only its checksum is: one that a bad link damaged is refused as invalid, although
-/// the same request sent again is fine. So is one that came too slowly. No other validation error is worth a retry.
-#[derive(Debug)]
-struct DamagedOnTheWay;
-
-impl ClassifyRetry for DamagedOnTheWay {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let error = context
-            .output_or_error()
-            .and_then(Result::err)
-            .and_then(|error| error.as_operation_error())
-            .and_then(|error| error.downcast_ref::<PutSnapshotBlockError>());
-        match error {
-            Some(PutSnapshotBlockError::ValidationException(invalid)) if damaged(invalid.reason()) => {
-                RetryAction::transient_error()
-            }
-            _ => RetryAction::NoActionIndicated,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        "damaged on the way"
-    }
-}
-
-fn damaged(reason: Option<&ValidationExceptionReason>) -> bool {
-    matches!(
-        reason,
-        Some(ValidationExceptionReason::InvalidBlock | ValidationExceptionReason::WriteRequestTimeout)
-    )
 }

@@ -9,8 +9,9 @@ use crate::call::call;
 use crate::clients::Clients;
 use crate::error::Error;
 use crate::image::tag;
-use crate::journal::{Head, Journal, SnapshotAsk, What};
+use crate::journal::Journal;
 use crate::spec::{DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHING, STATE_TAG};
+use crate::thing::{Head, SnapshotAsk, What};
 
 /// A publication that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The disk image as EBS sees it: blocks of 512 KiB, some of them nothing but zeros.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -7,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
+use crate::blocks::BlockDigest;
 use crate::error::Error;
 
 /// The one block size that EBS direct takes.
@@ -57,11 +60,6 @@ impl Disk {
         self.blocks
     }
 
-    /// Blocks of the whole volume: the disk's, and those that pad it to a GiB.
-    pub fn volume_blocks(&self) -> u32 {
-        self.volume_gib() * BLOCKS_PER_GIB
-    }
-
     /// One block, padded with zeros; blocks beyond the disk's end are all zeros. Blocks the thread.
     pub(crate) fn read(&self, index: u32) -> Result<Bytes, Error> {
         let mut block = vec![0; BLOCK_SIZE];
@@ -79,14 +77,14 @@ impl Disk {
             .map_err(|reason| Error::Disk { path: self.path.clone(), reason })
     }
 
-    /// The indexes of the blocks that hold anything but zeros, in order. Blocks the thread for one read of the disk.
-    pub(crate) fn data_blocks(&self) -> Result<Vec<u32>, Error> {
+    /// The blocks that hold anything but zeros, with their SHA-256. Blocks the thread for one read of the disk.
+    pub(crate) fn data_blocks(&self) -> Result<BTreeMap<u32, BlockDigest>, Error> {
         let mut block = vec![0; BLOCK_SIZE];
-        let mut found = Vec::new();
+        let mut found = BTreeMap::new();
         for index in 0..self.blocks() {
             self.read_into(index, &mut block)?;
             if block != ZEROS {
-                found.push(index);
+                found.insert(index, Sha256::digest(&block).into());
             }
         }
         Ok(found)
@@ -112,14 +110,15 @@ mod tests {
     #[test]
     fn sizes_round_up_to_blocks_and_gibibytes() {
         let (_scratch, disk) = disk_of(GIB + 1, &[]);
-        assert_eq!((disk.volume_gib(), disk.blocks(), disk.volume_blocks()), (2, 2049, 4096));
+        assert_eq!((disk.volume_gib(), disk.blocks()), (2, 2049));
     }
 
     #[test]
     fn only_blocks_with_data_are_found() {
         let block = BLOCK_SIZE as u64;
         let (_scratch, disk) = disk_of(8 * block + 100, &[0, 3 * block + 17, 8 * block + 99]);
-        assert_eq!(disk.data_blocks().expect("it reads"), [0, 3, 8]);
+        let found = disk.data_blocks().expect("it reads");
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [0, 3, 8]);
     }
 
     #[test]

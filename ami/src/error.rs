@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::call::{CallError, Kind};
-use crate::journal::{Journal, Thing};
+use crate::journal::Journal;
+use crate::thing::Thing;
 
 /// What ended a step.
 #[derive(Debug, thiserror::Error)]

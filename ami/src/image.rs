@@ -9,9 +9,9 @@ use aws_sdk_ec2::types::{
 
 use crate::call::{CallError, Kind, call};
 use crate::error::Error;
-use crate::journal::Head;
 use crate::progress::Watch;
 use crate::spec::{BootMode, DIGEST_TAG, PUBLICATION_TAG, PUBLISHED, PUBLISHING, PublishSpec, STATE_TAG};
+use crate::thing::Head;
 use crate::wait::{Seen, until_ready};
 
 /// The root device's name in the mapping; the guest finds its root by UUID, whatever the kernel calls the disk.

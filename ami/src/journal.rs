@@ -7,84 +7,15 @@
 //!
 //! One JSON document a line, synced one by one; a last line that was cut off never happened.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::thing::{Head, Thing, What, fresh_id};
 use crate::upload::Sent;
-
-/// Who publishes what: the first line, and in the tags of everything that is created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
-    /// Names this publication among all.
-    pub publication: String,
-    /// The image's name in the manifest.
-    pub name: String,
-    /// Of the image.
-    pub digest: String,
-    /// Where the image is registered.
-    pub region: String,
-    /// Who began it, as in `deploy@ci-3`.
-    pub owner: String,
-    /// RFC 3339: from here on, what is not finished belongs to nobody.
-    pub expires: String,
-}
-
-/// The arguments of `StartSnapshot`: a call that is made again has to be the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotAsk {
-    /// The volume's size.
-    pub volume_gib: u32,
-    /// The snapshot's description.
-    pub description: String,
-    /// Its tags.
-    pub tags: BTreeMap<String, String>,
-    /// The snapshot whose blocks it shares.
-    pub parent: Option<String>,
-    /// The key that encrypts it; an empty one stands for the account's default.
-    pub kms_key: Option<String>,
-}
-
-/// A resource, with what it takes to find it or to ask for it again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum What {
-    /// The snapshot that is uploaded.
-    Snapshot(SnapshotAsk),
-    /// The image over it.
-    Image {
-        /// Unique in the account and region.
-        name: String,
-    },
-}
-
-impl What {
-    /// Names the one place that it takes in a publication.
-    pub fn slot(&self) -> String {
-        match self {
-            Self::Snapshot(_) => "snapshot".to_owned(),
-            Self::Image { .. } => "image".to_owned(),
-        }
-    }
-}
-
-/// Something that may exist.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thing {
-    /// What it is.
-    pub what: What,
-    /// The client token of the call that creates it.
-    pub token: String,
-    /// Its id, once that is known.
-    pub id: Option<String>,
-    /// Of a snapshot: every block has to be sent, those of zeros included.
-    pub whole: bool,
-}
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -98,7 +29,7 @@ enum Entry {
         slot: String,
         id: String,
         #[serde(default)]
-        whole: bool,
+        encrypted: bool,
     },
     Sealing(Sent),
     Removed {
@@ -189,12 +120,12 @@ impl Journal {
     }
 
     pub(crate) fn made(&mut self, slot: &str, id: &str) -> Result<(), Error> {
-        self.record(Entry::Made { slot: slot.to_owned(), id: id.to_owned(), whole: false })
+        self.record(Entry::Made { slot: slot.to_owned(), id: id.to_owned(), encrypted: false })
     }
 
-    /// A snapshot is open; with `whole`, every block has to be sent.
-    pub(crate) fn opened(&mut self, id: &str, whole: bool) -> Result<(), Error> {
-        self.record(Entry::Made { slot: "snapshot".to_owned(), id: id.to_owned(), whole })
+    /// A snapshot is open, perhaps encrypted although nobody asked for it.
+    pub(crate) fn opened(&mut self, id: &str, encrypted: bool) -> Result<(), Error> {
+        self.record(Entry::Made { slot: "snapshot".to_owned(), id: id.to_owned(), encrypted })
     }
 
     pub(crate) fn seal(&mut self, sent: &Sent) -> Result<(), Error> {
@@ -233,11 +164,11 @@ impl Journal {
             Entry::Began(head) => self.head = head,
             Entry::Intends { what, token } => {
                 self.things.retain(|thing| thing.what.slot() != what.slot());
-                self.things.push(Thing { what, token, id: None, whole: false });
+                self.things.push(Thing { what, token, id: None, encrypted: false });
             }
-            Entry::Made { slot, id, whole } => {
+            Entry::Made { slot, id, encrypted } => {
                 if let Some(thing) = self.things.iter_mut().find(|thing| thing.what.slot() == slot) {
-                    (thing.id, thing.whole) = (Some(id), whole);
+                    (thing.id, thing.encrypted) = (Some(id), encrypted);
                 }
             }
             Entry::Sealing(sent) => self.sealing = Some(sent),
@@ -249,12 +180,6 @@ impl Journal {
             }
         }
     }
-}
-
-/// 128 random bits in hexadecimal: each hasher of the standard library is seeded by the kernel.
-pub fn fresh_id() -> String {
-    let word = || std::collections::hash_map::RandomState::new().build_hasher().finish();
-    format!("{:016x}{:016x}", word(), word())
 }
 
 #[cfg(test)]
@@ -288,7 +213,7 @@ mod tests {
 
         let mut journal = Journal::load(&path).expect("it reads").expect("it is there");
         assert_eq!(journal.head(), &head());
-        assert_eq!(journal.things(), [Thing { what: image(), token, id: None, whole: false }]);
+        assert_eq!(journal.things(), [Thing { what: image(), token, id: None, encrypted: false }]);
         journal.made("image", "ami-1").expect("written");
         let mut journal = Journal::load(&path).expect("it reads").expect("it is there");
         assert_eq!(journal.thing("image").and_then(|thing| thing.id.as_deref()), Some("ami-1"));
@@ -306,11 +231,5 @@ mod tests {
         assert!(Journal::load(&path).expect("nothing is wrong").is_none());
         fs::write(&path, "{\"event\":\"removed\",\"slot\":\"image\"}\n").expect("written");
         assert!(Journal::load(&path).is_err());
-    }
-
-    #[test]
-    fn ids_do_not_repeat() {
-        let ids: std::collections::HashSet<_> = (0..1000).map(|_| fresh_id()).collect();
-        assert_eq!(ids.len(), 1000);
     }
 }

@@ -25,12 +25,16 @@
 
 mod spec;
 mod clients;
+mod thing;
 mod journal;
 mod publish;
 mod undo;
 mod discover;
 // The steps of a publication, in order.
 mod disk;
+mod blocks;
+mod snapshot;
+mod pace;
 mod upload;
 mod image;
 mod wait;
@@ -40,12 +44,13 @@ mod receipt;
 mod error;
 mod call;
 
+pub use blocks::Blocks;
 pub use call::{CallError, Kind};
 pub use clients::{Clients, defaults};
 pub use discover::{Open, open_publications};
 pub use disk::{BLOCK_SIZE, Disk};
 pub use error::{Error, Failure};
-pub use journal::{Head, Journal, SnapshotAsk, Thing, What, fresh_id};
+pub use journal::Journal;
 pub use progress::{Progress, Watch};
 pub use publish::{ACTIONS, publish};
 pub use receipt::Published;
@@ -53,5 +58,6 @@ pub use spec::{
     BootMode, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHED, PUBLISHING,
     PublishSpec, STATE_TAG, Waits,
 };
+pub use thing::{Head, SnapshotAsk, Thing, What, fresh_id};
 pub use undo::{Undone, abort};
 pub use upload::Sent;

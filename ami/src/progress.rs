@@ -1,6 +1,7 @@
 //! What a publication is doing, for a bar or a log line.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Receives progress; called often, from one task, and must not block.
 pub type Watch<'a> = &'a (dyn Fn(Progress) + Send + Sync);
@@ -22,6 +23,8 @@ pub enum Progress {
     Started {
         /// Its id.
         snapshot_id: String,
+        /// The snapshot whose blocks it shares.
+        parent: Option<String>,
     },
     /// Blocks have arrived.
     Sent {
@@ -31,6 +34,8 @@ pub enum Progress {
         of: u32,
         /// Bytes that EBS acknowledged.
         bytes: u64,
+        /// Since the first block.
+        elapsed: Duration,
     },
     /// AWS is at work on something and has not finished.
     Waiting {
@@ -61,9 +66,15 @@ impl fmt::Display for Progress {
             Self::Scanned { blocks, of, volume_gib } => {
                 write!(f, "{blocks} of {of} blocks hold data, volume of {volume_gib} GiB")
             }
-            Self::Started { snapshot_id } => write!(f, "snapshot {snapshot_id} started"),
-            Self::Sent { blocks, of, bytes } => {
-                write!(f, "sent {blocks} of {of} blocks, {} MiB", bytes / (1024 * 1024))
+            Self::Started { snapshot_id, parent: None } => write!(f, "snapshot {snapshot_id} started"),
+            Self::Started { snapshot_id, parent: Some(parent) } => {
+                write!(f, "snapshot {snapshot_id} started over {parent}")
+            }
+            Self::Sent { blocks, of, bytes, elapsed } => {
+                let rate = rate(*bytes, *elapsed);
+                write!(f, "sent {blocks} of {of} blocks, {rate:.1} MiB/s")?;
+                let left = f64::from(of - blocks) / 2.0 / rate;
+                if left.is_finite() { write!(f, ", {left:.0} s left") } else { Ok(()) }
             }
             Self::Waiting { what, id, state, percent } => {
                 write!(f, "{what} {id} is {state}")?;
@@ -72,5 +83,23 @@ impl fmt::Display for Progress {
             Self::Registered { image_id } => write!(f, "image {image_id} registered"),
             Self::Adopted { image_id } => write!(f, "image {image_id} has this digest already"),
         }
+    }
+}
+
+/// MiB a second.
+#[expect(clippy::cast_precision_loss, reason = "for display")]
+pub(crate) fn rate(bytes: u64, elapsed: Duration) -> f64 {
+    bytes as f64 / f64::from(1 << 20) / elapsed.as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_on_their_way_tell_speed_and_time_left() {
+        let sent = |blocks, bytes| Progress::Sent { blocks, of: 30, bytes, elapsed: Duration::from_secs(2) };
+        assert_eq!(sent(10, 5 << 20).to_string(), "sent 10 of 30 blocks, 2.5 MiB/s, 4 s left");
+        assert_eq!(sent(0, 0).to_string(), "sent 0 of 30 blocks, 0.0 MiB/s");
     }
 }

@@ -1,17 +1,21 @@
 //! The whole publication: look, send, register, wait, settle. Begun by one process, it can be finished by another.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::blocks::{BlockDigest, Blocks, to_send};
 use crate::clients::Clients;
 use crate::disk::Disk;
 use crate::error::{Error, Failure};
 use crate::image::{ImageRegistration, Registered};
-use crate::journal::{Journal, SnapshotAsk, What};
+use crate::journal::Journal;
 use crate::progress::{Progress, Watch};
 use crate::receipt::Published;
+use crate::snapshot;
 use crate::spec::PublishSpec;
+use crate::thing::{SnapshotAsk, What};
 use crate::undo;
-use crate::upload::{self, Sent, SnapshotUpload};
+use crate::upload::{Sent, Upload};
 use crate::wait::Seen;
 
 /// Every IAM action that [`publish`] may use, the last two only to take back what it made.
@@ -46,16 +50,17 @@ pub async fn publish(
     let began = Instant::now();
     let registration = ImageRegistration::new(clients.ec2.clone());
     let done = {
-        let mut work = Work { clients, registration: &registration, spec, journal, watch };
-        tokio::select! {
+        let mut work = Work { clients, registration: &registration, spec, journal, watch, blocks: None };
+        let done = tokio::select! {
             biased;
             () = interrupted => Err(Error::Interrupted),
             done = work.run() => done,
-        }
+        };
+        done.map(|(image, sent)| (image, sent, work.blocks))
     };
     let cause = match done {
-        Ok((image, sent)) => {
-            let receipt = receipt(clients, spec, image, sent, began);
+        Ok((image, sent, blocks)) => {
+            let receipt = Published { blocks, ..receipt(clients, spec, image, sent, began) };
             return journal.end().map(|()| receipt).map_err(Failure::from);
         }
         Err(cause) => cause,
@@ -87,6 +92,7 @@ fn receipt(
         checksum: sent.map(|sent| sent.checksum),
         seconds: began.elapsed().as_secs_f64(),
         tags: spec.all_tags(),
+        blocks: None,
     }
 }
 
@@ -97,6 +103,8 @@ struct Work<'a> {
     spec: &'a PublishSpec,
     journal: &'a mut Journal,
     watch: Watch<'a>,
+    /// What the snapshot holds, once the disk was read.
+    blocks: Option<Blocks>,
 }
 
 impl Work<'_> {
@@ -144,7 +152,8 @@ impl Work<'_> {
 
     async fn make(&mut self) -> Result<Registered, Error> {
         let (disk, data) = scan(self.spec, self.watch).await?;
-        let id = self.snapshot(&disk, data).await?;
+        let id = self.snapshot(&disk, &data).await?;
+        self.blocks = Some(Blocks::new(&id, disk.volume_gib(), &data));
         self.registration.wait_for_snapshot(&id, self.spec, self.watch).await?;
         if self.journal.thing("image").is_none() {
             self.journal.intend(What::Image { name: self.spec.image_name() })?;
@@ -161,7 +170,7 @@ impl Work<'_> {
 
     /// The snapshot with the disk's blocks, sealed. What an earlier process opened is written again from its first
     /// block: nobody can ask which blocks arrived, and the same block twice is one block.
-    async fn snapshot(&mut self, disk: &Disk, data: Vec<u32>) -> Result<String, Error> {
+    async fn snapshot(&mut self, disk: &Disk, data: &BTreeMap<u32, BlockDigest>) -> Result<String, Error> {
         if let Some(id) = self.earlier_snapshot().await? {
             return Ok(id);
         }
@@ -170,8 +179,8 @@ impl Work<'_> {
                 volume_gib: disk.volume_gib(),
                 description: self.spec.description.clone(),
                 tags: self.spec.tags_of(self.journal.head()),
-                parent: None,
-                kms_key: None,
+                parent: self.parent(disk.volume_gib()).await?,
+                kms_key: self.spec.kms_key.clone(),
             };
             self.journal.intend(What::Snapshot(ask))?;
         }
@@ -179,25 +188,35 @@ impl Work<'_> {
             unreachable!("it was just intended")
         };
         let What::Snapshot(ask) = &thing.what else { unreachable!("the slot is a snapshot's") };
-        let sender = SnapshotUpload::new(self.clients.ebs.clone(), self.spec);
-        let (id, whole) = if let Some(id) = thing.id {
-            (id, thing.whole)
+        let ebs = &self.clients.ebs;
+        let (id, encrypted) = if let Some(id) = thing.id {
+            (id, thing.encrypted)
         } else {
-            let started = upload::open(&self.clients.ebs, ask, &thing.token).await?;
-            self.journal.opened(&started.snapshot_id, !started.zeros_may_be_skipped)?;
-            (started.snapshot_id, !started.zeros_may_be_skipped)
+            let started = snapshot::open(ebs, ask, &thing.token).await?;
+            self.journal.opened(&started.snapshot_id, started.encrypted)?;
+            (started.snapshot_id, started.encrypted)
         };
-        (self.watch)(Progress::Started { snapshot_id: id.clone() });
+        (self.watch)(Progress::Started { snapshot_id: id.clone(), parent: ask.parent.clone() });
         let sent = if let Some(sent) = self.journal.sealing().cloned() {
             sent
         } else {
-            let blocks = if whole { (0..disk.volume_blocks()).collect() } else { data };
-            let sent = sender.send(&id, disk, &blocks, self.watch).await?;
+            let parent = self.spec.parent.as_ref().filter(|_| ask.parent.is_some());
+            let blocks = to_send(data, parent, ask.volume_gib, encrypted);
+            let sent = Upload::new(ebs, &id, disk, self.spec).send(&blocks, self.watch).await?;
             self.journal.seal(&sent)?;
             sent
         };
-        sender.complete(&id, &sent).await?;
+        snapshot::seal(ebs, &id, &sent).await?;
         Ok(id)
+    }
+
+    /// The parent, if it is still what its hashes say: completed, ours, and no larger than the new volume.
+    async fn parent(&self, volume_gib: u32) -> Result<Option<String>, Error> {
+        let Some(parent) = &self.spec.parent else {
+            return Ok(None);
+        };
+        let ready = self.registration.snapshot_state(&parent.snapshot_id).await? == Some(Seen::Ready);
+        Ok((ready && parent.volume_gib <= volume_gib).then(|| parent.snapshot_id.clone()))
     }
 
     /// The snapshot of an earlier process, if it is complete. One that cannot be gone on with is struck off: EBS gives
@@ -210,12 +229,16 @@ impl Work<'_> {
         let Some(id) = thing.id else {
             return Ok(None);
         };
-        let told_by_tags = matches!(&thing.what, What::Snapshot(ask) if ask.volume_gib == 0);
+        let parent = self.spec.parent.as_ref().map(|parent| &parent.snapshot_id);
+        let What::Snapshot(ask) = &thing.what else { unreachable!("the slot is a snapshot's") };
+        // Only tags tell of it, or it was opened over a parent whose hashes are not at hand.
+        let unknown = ask.volume_gib == 0 || (ask.parent.is_some() && ask.parent.as_ref() != parent);
+        let unknown = unknown && self.journal.sealing().is_none();
         let deadline = Instant::now() + self.spec.waits.visible;
         loop {
             match self.registration.snapshot_state(&id).await? {
                 Some(Seen::Ready) => return Ok(Some(id)),
-                Some(Seen::Pending { .. }) if !told_by_tags => return Ok(None),
+                Some(Seen::Pending { .. }) if !unknown => return Ok(None),
                 Some(_) => {
                     self.registration.delete_snapshot(&id).await?;
                     self.journal.removed("snapshot")?;
@@ -232,10 +255,10 @@ impl Work<'_> {
     }
 }
 
-/// Opens the disk and finds the blocks that hold data.
-async fn scan(spec: &PublishSpec, watch: Watch<'_>) -> Result<(Disk, Vec<u32>), Error> {
+/// Opens the disk and hashes the blocks that hold data.
+async fn scan(spec: &PublishSpec, watch: Watch<'_>) -> Result<(Disk, BTreeMap<u32, BlockDigest>), Error> {
     let path = spec.disk.clone();
-    let work = move || -> Result<(Disk, Vec<u32>), Error> {
+    let work = move || -> Result<_, Error> {
         let disk = Disk::open(&path)?;
         let data = disk.data_blocks()?;
         Ok((disk, data))

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::Blocks;
+
 /// A published image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Published {
@@ -31,6 +33,9 @@ pub struct Published {
     pub seconds: f64,
     /// Tags on the image.
     pub tags: BTreeMap<String, String>,
+    /// What the snapshot holds, for the next one to be compared with; a file of its own. None if nothing was read.
+    #[serde(skip)]
+    pub blocks: Option<Blocks>,
 }
 
 #[cfg(test)]
@@ -52,6 +57,7 @@ mod tests {
             checksum: Some("x=".into()),
             seconds: 1.5,
             tags: BTreeMap::from([("Name".into(), "shop".into())]),
+            blocks: None,
         };
         let json = serde_json::to_string(&receipt).expect("receipts serialise");
         assert_eq!(serde_json::from_str::<Published>(&json).expect("and parse"), receipt);

@@ -5,8 +5,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::blocks::Blocks;
 use crate::error::Error;
-use crate::journal::{Head, fresh_id};
+use crate::thing::{Head, fresh_id};
 
 /// The tag that ties an image and its snapshot to the content they were made from.
 pub const DIGEST_TAG: &str = "kiln:digest";
@@ -31,7 +32,7 @@ const RESERVED: [&str; 6] = [DIGEST_TAG, NAME_TAG, PUBLICATION_TAG, OWNER_TAG, E
 /// How long a publication may take before `kiln gc --orphans` takes it for dead.
 const EXPIRES_AFTER: Duration = Duration::from_hours(24);
 
-const WORKERS: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not zero");
+const WORKERS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 
 /// Digits of the digest that an image's name carries: 128 bits, so that two contents never meet.
 const DIGEST_IN_NAME: usize = 32;
@@ -90,9 +91,12 @@ pub struct PublishSpec {
     pub tags: BTreeMap<String, String>,
     /// How the image boots.
     pub boot_mode: BootMode,
-    /// Blocks in flight at once. 32 keeps a link to a region busy and costs some 40 MiB of memory; within EC2
-    /// 64 is faster, over a thin line 8 is steadier.
+    /// Blocks in flight at most; how many there are is found out. 64 cost some 40 MiB of memory.
     pub workers: NonZeroUsize,
+    /// The snapshot over which only what differs is sent; without, or if it is gone, all of the disk's data is.
+    pub parent: Option<Blocks>,
+    /// The KMS key that encrypts the snapshot, an empty one for the account's default. A parent decides instead.
+    pub kms_key: Option<String>,
     /// Who publishes, as in `deploy@ci-3`.
     pub owner: String,
     /// When what is not finished belongs to nobody any more.
@@ -113,6 +117,8 @@ impl PublishSpec {
             tags: BTreeMap::new(),
             boot_mode: BootMode::default(),
             workers: WORKERS,
+            parent: None,
+            kms_key: None,
             owner: "unknown".to_owned(),
             expires_after: EXPIRES_AFTER,
             waits: Waits::default(),

@@ -8,9 +8,10 @@ use crate::call::{CallError, Kind, call};
 use crate::clients::Clients;
 use crate::error::Error;
 use crate::image::{ImageRegistration, tag};
-use crate::journal::{Journal, Thing, What};
+use crate::journal::Journal;
+use crate::snapshot;
 use crate::spec::{PUBLICATION_TAG, PUBLISHED, STATE_TAG, Waits};
-use crate::upload;
+use crate::thing::{Thing, What};
 
 /// What became of a publication's resources.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -106,7 +107,7 @@ async fn remove(
             let id = match &thing.id {
                 Some(id) => id.clone(),
                 // Asked for again with its token, it is the one that may be there; or it is made now, to go at once.
-                None => upload::open(&clients.ebs, ask, &thing.token).await?.snapshot_id,
+                None => snapshot::open(&clients.ebs, ask, &thing.token).await?.snapshot_id,
             };
             delete_unused(clients, journal, &registration, &id, waits).await
         }

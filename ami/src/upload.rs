@@ -1,54 +1,34 @@
-//! Writes a disk into a new EBS snapshot through the EBS direct APIs.
+//! Sends blocks into an open snapshot, as many at once as EBS takes, each with its checksum.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use aws_sdk_ebs::config::retry::RetryConfig;
 use aws_sdk_ebs::error::SdkError;
-use aws_sdk_ebs::operation::complete_snapshot::CompleteSnapshotError;
 use aws_sdk_ebs::operation::put_snapshot_block::PutSnapshotBlockError;
-use aws_sdk_ebs::operation::start_snapshot::StartSnapshotOutput;
 use aws_sdk_ebs::primitives::ByteStream;
-use aws_sdk_ebs::types::{
-    ChecksumAggregationMethod, ChecksumAlgorithm, ResourceNotFoundExceptionReason, SseType, Tag,
-    ValidationExceptionReason,
-};
+use aws_sdk_ebs::types::{ChecksumAlgorithm, ResourceNotFoundExceptionReason, ValidationExceptionReason};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::call::{CallError, Kind, call};
+use crate::blocks::BlockDigest;
+use crate::call::{Kind, call};
+use crate::clients::ATTEMPTS;
 use crate::disk::{BLOCK_SIZE, Disk};
 use crate::error::Error;
-use crate::journal::SnapshotAsk;
+use crate::pace::Pace;
 use crate::progress::{Progress, Watch};
 use crate::spec::PublishSpec;
 
-/// Minutes without a write after which EBS gives a snapshot up. Its default of 60 is more than a stalled client
-/// needs, and less would cut off one that sleeps through a change of networks.
-const IDLE_MINUTES: i32 = 60;
 /// Between two tries of a block whose snapshot is not known yet.
 const VISIBLE_POLL: Duration = Duration::from_millis(500);
-
-/// Uploads disks as snapshots.
-#[derive(Debug, Clone)]
-pub(crate) struct SnapshotUpload {
-    client: aws_sdk_ebs::Client,
-    workers: NonZeroUsize,
-    visible: Duration,
-}
-
-/// A snapshot that is open for writing.
-#[derive(Debug, Clone)]
-pub(crate) struct Started {
-    /// Its id.
-    pub(crate) snapshot_id: String,
-    /// True if a block that is never sent reads back as zeros.
-    pub(crate) zeros_may_be_skipped: bool,
-}
+/// Between two tries of a block at first; doubled each time, eight seconds at most.
+const BACKOFF: Duration = Duration::from_millis(200);
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,150 +41,116 @@ pub struct Sent {
     pub checksum: String,
 }
 
-impl SnapshotUpload {
-    /// Uploads with `spec`'s workers and bounds.
-    pub(crate) fn new(client: aws_sdk_ebs::Client, spec: &PublishSpec) -> Self {
-        Self { client, workers: spec.workers, visible: spec.waits.visible }
+/// Sends a disk's blocks. The one retry layer for them is here: it has to know of throttling to give way to it.
+#[derive(Debug)]
+pub(crate) struct Upload<'a> {
+    client: &'a aws_sdk_ebs::Client,
+    snapshot_id: &'a str,
+    disk: &'a Disk,
+    most: NonZeroUsize,
+    pace: Mutex<Pace>,
+    visible_by: Instant,
+}
+
+impl<'a> Upload<'a> {
+    /// An upload with `spec`'s bounds.
+    pub(crate) fn new(
+        client: &'a aws_sdk_ebs::Client,
+        snapshot_id: &'a str,
+        disk: &'a Disk,
+        spec: &PublishSpec,
+    ) -> Self {
+        let pace = Mutex::new(Pace::new(spec.workers));
+        let visible_by = Instant::now() + spec.waits.visible;
+        Self { client, snapshot_id, disk, most: spec.workers, pace, visible_by }
     }
 
-    /// Sends `blocks` of `disk`, the first alone and the rest side by side.
-    pub(crate) async fn send(
-        &self,
-        snapshot_id: &str,
-        disk: &Disk,
-        blocks: &[u32],
-        watch: Watch<'_>,
-    ) -> Result<Sent, Error> {
-        let deadline = Instant::now() + self.visible;
+    /// Sends `blocks`, the first alone and the rest side by side.
+    pub(crate) async fn send(&self, blocks: &[u32], watch: Watch<'_>) -> Result<Sent, Error> {
+        let began = Instant::now();
         let of = u32::try_from(blocks.len()).expect("a disk has fewer than 2^32 blocks");
         let mut digests = BTreeMap::new();
-        let mut arrived = |(index, digest): (u32, [u8; 32])| {
+        let mut waiting = blocks.iter();
+        let mut sending = FuturesUnordered::new();
+        // The first finds out when the snapshot can be written to; a crowd that asks would be throttled.
+        sending.extend(waiting.next().map(|index| self.put(*index)));
+        while let Some(sent) = sending.next().await {
+            let (index, digest) = sent?;
             digests.insert(index, digest);
             let blocks = u32::try_from(digests.len()).expect("no more than were asked for");
-            watch(Progress::Sent { blocks, of, bytes: u64::from(blocks) * BLOCK_SIZE as u64 });
-        };
-        // The first finds out when the snapshot can be written to; a hundred workers asking would be throttled.
-        let (first, rest) = blocks.split_at(blocks.len().min(1));
-        for index in first {
-            arrived(self.put(snapshot_id, disk, *index, deadline).await?);
-        }
-        let mut sending = stream::iter(rest)
-            .map(|index| self.put(snapshot_id, disk, *index, deadline))
-            .buffer_unordered(self.workers.get());
-        while let Some(sent) = sending.try_next().await? {
-            arrived(sent);
+            let bytes = u64::from(blocks) * BLOCK_SIZE as u64;
+            watch(Progress::Sent { blocks, of, bytes, elapsed: began.elapsed() });
+            let room = self.paced(|pace| pace.limit()).min(self.most.get()).saturating_sub(sending.len());
+            sending.extend(waiting.by_ref().take(room).map(|index| self.put(*index)));
         }
         Ok(Sent { blocks: of, bytes: u64::from(of) * BLOCK_SIZE as u64, checksum: linear_checksum(&digests) })
     }
 
-    async fn put(
-        &self,
-        snapshot_id: &str,
-        disk: &Disk,
-        index: u32,
-        deadline: Instant,
-    ) -> Result<(u32, [u8; 32]), Error> {
-        let reader = disk.clone();
-        let read = move || -> Result<(Bytes, [u8; 32]), Error> {
+    async fn put(&self, index: u32) -> Result<(u32, BlockDigest), Error> {
+        let reader = self.disk.clone();
+        let read = tokio::task::spawn_blocking(move || {
             let block = reader.read(index)?;
-            let digest = Sha256::digest(&block).into();
-            Ok((block, digest))
-        };
-        let (block, digest) =
-            tokio::task::spawn_blocking(read).await.expect("reading a block does not panic")?;
+            let digest = BlockDigest::from(Sha256::digest(&block));
+            Ok::<_, Error>((block, digest))
+        });
+        let (block, digest) = read.await.expect("reading a block does not panic")?;
+        let once = aws_sdk_ebs::config::Builder::new().retry_config(RetryConfig::disabled());
+        let mut tries = 0;
         loop {
             let sent = self
                 .client
                 .put_snapshot_block()
-                .snapshot_id(snapshot_id)
+                .snapshot_id(self.snapshot_id)
                 .block_index(i32::try_from(index).expect("64 TiB are 2^27 blocks"))
                 .data_length(i32::try_from(BLOCK_SIZE).expect("512 KiB fit"))
                 .checksum(STANDARD.encode(digest))
                 .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
                 .block_data(ByteStream::from(block.clone()))
+                .customize()
+                .config_override(once.clone())
                 .send()
                 .await;
-            match sent {
-                Ok(_) => return Ok((index, digest)),
-                Err(error) if not_known_yet(&error) && Instant::now() < deadline => {
-                    tokio::time::sleep(VISIBLE_POLL).await;
-                }
-                Err(error) => {
-                    let block = format!("{snapshot_id}, block {index}");
-                    return Err(call("ebs:PutSnapshotBlock", &block, &error).into());
-                }
+            let Err(error) = sent else {
+                self.paced(Pace::arrived);
+                return Ok((index, digest));
+            };
+            let now = Instant::now();
+            if not_known_yet(&error) && now < self.visible_by {
+                tokio::time::sleep(VISIBLE_POLL).await;
+                continue;
             }
+            let failed =
+                call("ebs:PutSnapshotBlock", &format!("{}, block {index}", self.snapshot_id), &error);
+            tries += 1;
+            let passes =
+                matches!(failed.kind, Kind::Throttled | Kind::Unreachable | Kind::Failed) || damaged(&error);
+            if !passes || tries >= ATTEMPTS {
+                return Err(failed.into());
+            }
+            if matches!(failed.kind, Kind::Throttled | Kind::Unreachable) {
+                self.paced(|pace| pace.too_much(now));
+            }
+            // Blocks that failed together come again one after the other.
+            let jitter = 500 + (index.wrapping_mul(2_654_435_761) >> 16) % 1000;
+            tokio::time::sleep((BACKOFF * 2_u32.pow(tries - 1).min(40)) * jitter / 1000).await;
         }
     }
 
-    /// Seals the snapshot: EBS compares the count and the checksum with what arrived. A snapshot that is not pending
-    /// any more was sealed by a call whose reply was lost: what was asked for before the reply is never another
-    /// thing, since the count and the checksum are in the journal.
-    pub(crate) async fn complete(&self, snapshot_id: &str, sent: &Sent) -> Result<(), Error> {
-        let asked = self
-            .client
-            .complete_snapshot()
-            .snapshot_id(snapshot_id)
-            .changed_blocks_count(i32::try_from(sent.blocks).expect("64 TiB are 2^27 blocks"))
-            .checksum(&sent.checksum)
-            .checksum_algorithm(ChecksumAlgorithm::ChecksumAlgorithmSha256)
-            .checksum_aggregation_method(ChecksumAggregationMethod::ChecksumAggregationLinear)
-            .send()
-            .await;
-        match asked {
-            Ok(_) => Ok(()),
-            Err(error) if not_pending(&error) => Ok(()),
-            Err(error) => Err(call("ebs:CompleteSnapshot", snapshot_id, &error).into()),
-        }
+    fn paced<T>(&self, ask: impl FnOnce(&mut Pace) -> T) -> T {
+        ask(&mut self.pace.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Whether the snapshot was sealed before. One that ended in error answers the same: the wait for it tells them apart.
-fn not_pending<R>(error: &SdkError<CompleteSnapshotError, R>) -> bool {
-    match error.as_service_error() {
-        Some(CompleteSnapshotError::ValidationException(invalid)) => {
-            matches!(invalid.reason(), Some(ValidationExceptionReason::InvalidSnapshotId))
-        }
-        _ => false,
-    }
-}
-
-/// Opens a snapshot. With the same token and arguments it is opened once, however often it is asked for: so a
-/// lost reply makes no second one, and what a killed process asked for is found again.
-pub(crate) async fn open(
-    client: &aws_sdk_ebs::Client,
-    ask: &SnapshotAsk,
-    token: &str,
-) -> Result<Started, Error> {
-    let name = ask.tags.get("Name").map_or("", String::as_str);
-    let tags = ask.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
-    let started = client
-        .start_snapshot()
-        .volume_size(ask.volume_gib.into())
-        .description(&ask.description)
-        .set_tags(Some(tags.collect()))
-        .timeout(IDLE_MINUTES)
-        .client_token(token)
-        .send()
-        .await
-        .map_err(|error| call("ebs:StartSnapshot", name, &error))?;
-    let Some(id) = started.snapshot_id() else {
-        return Err(odd_answer("ebs:StartSnapshot", name, "it names no snapshot"));
+/// A block's body is not signed, only its checksum is: one that a bad link damaged is refused as invalid, although
+/// the same request sent again is fine. So is one that came too slowly. No other validation error is worth a retry.
+fn damaged<R>(error: &SdkError<PutSnapshotBlockError, R>) -> bool {
+    let Some(PutSnapshotBlockError::ValidationException(invalid)) = error.as_service_error() else {
+        return false;
     };
-    if started.block_size().is_some_and(|size| usize::try_from(size) != Ok(BLOCK_SIZE)) {
-        let why = format!("block size {:?}, not {BLOCK_SIZE}", started.block_size());
-        return Err(odd_answer("ebs:StartSnapshot", id, &why));
-    }
-    Ok(Started { snapshot_id: id.to_owned(), zeros_may_be_skipped: zeros_may_be_skipped(&started) })
-}
-
-/// Two cases in which a block that is never sent is not zero. An encrypted snapshot decrypts it to noise; and an
-/// account that encrypts by default encrypts a snapshot that never asked for it, so AWS's answer counts, not the
-/// request. Over a parent, the block keeps the parent's bytes: a deleted secret would stay in the image.
-fn zeros_may_be_skipped(started: &StartSnapshotOutput) -> bool {
-    let encrypted =
-        started.kms_key_arn().is_some() || !matches!(started.sse_type(), None | Some(SseType::None));
-    !encrypted && started.parent_snapshot_id().is_none()
+    matches!(
+        invalid.reason(),
+        Some(ValidationExceptionReason::InvalidBlock | ValidationExceptionReason::WriteRequestTimeout)
+    )
 }
 
 /// For up to two minutes after `StartSnapshot`, parts of EBS may not know the snapshot.
@@ -217,7 +163,7 @@ fn not_known_yet<R>(error: &SdkError<PutSnapshotBlockError, R>) -> bool {
     }
 }
 
-fn linear_checksum(digests: &BTreeMap<u32, [u8; 32]>) -> String {
+fn linear_checksum(digests: &BTreeMap<u32, BlockDigest>) -> String {
     let mut all = Sha256::new();
     for digest in digests.values() {
         all.update(digest);
@@ -225,29 +171,9 @@ fn linear_checksum(digests: &BTreeMap<u32, [u8; 32]>) -> String {
     STANDARD.encode(all.finalize())
 }
 
-fn odd_answer(action: &'static str, resource: &str, why: &str) -> Error {
-    let message = format!("unexpected answer: {why}");
-    CallError { kind: Kind::Failed, action, resource: resource.to_owned(), code: None, message }.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn zeros_are_skipped_only_where_they_read_back_as_zeros() {
-        let answer = StartSnapshotOutput::builder;
-        let table = [
-            ("plain", answer().build(), true),
-            ("plain, named", answer().sse_type(SseType::None).build(), true),
-            ("encrypted with a key", answer().kms_key_arn("arn:aws:kms:…").build(), false),
-            ("encrypted by default", answer().sse_type(SseType::SseKms).build(), false),
-            ("over a parent", answer().parent_snapshot_id("snap-1").build(), false),
-        ];
-        for (case, started, expected) in table {
-            assert_eq!(zeros_may_be_skipped(&started), expected, "{case}");
-        }
-    }
 
     #[test]
     fn the_linear_checksum_is_over_raw_digests_in_index_order() {

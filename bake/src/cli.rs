@@ -127,13 +127,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  kiln publish\n  kiln --json publish --region eu-central-1 | jq -r .image_id"
     )]
-    Publish {
-        /// First digits of a digest, or the path to an image's folder; the latest by default.
-        image: Option<String>,
-        /// AWS region; the manifest's aws.region or the environment's by default.
-        #[arg(long)]
-        region: Option<String>,
-    },
+    Publish(Publish),
     /// Finish what a dead publish left, from its journal or, on another machine, by tags.
     #[command(
         after_help = "Examples:\n  kiln resume\n  kiln resume p-3f9a --region eu-central-1     # on another machine"
@@ -162,6 +156,25 @@ pub enum Command {
         /// Which shell.
         shell: Shell,
     },
+}
+
+/// What to publish, and how.
+#[derive(Debug, Clone, Args)]
+pub struct Publish {
+    /// First digits of a digest, or the path to an image's folder; the latest by default.
+    pub image: Option<String>,
+    /// AWS region; the manifest's aws.region or the environment's by default.
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Send what differs from this snapshot; from this app's latest one by default.
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "full")]
+    pub parent: Option<String>,
+    /// Send the whole disk.
+    #[arg(long)]
+    pub full: bool,
+    /// Blocks in flight at most, 64 by default: fewer are tried first, and throttling halves them.
+    #[arg(long, value_name = "N")]
+    pub workers: Option<std::num::NonZeroUsize>,
 }
 
 /// Which publications are meant.

@@ -1,11 +1,13 @@
 //! `kiln publish`: the disk becomes an AMI; idempotent by digest, and open in a journal until it is done.
 
 use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use kiln_ami::{Clients, Head, Journal, Progress as Sending, PublishSpec, Published};
+use kiln_ami::{Blocks, Clients, Head, Journal, Progress as Sending, PublishSpec, Published};
 use kiln_image::lock::{self, Lock};
 use kiln_image::{Progress as _, Silent, Unit};
 
@@ -14,7 +16,23 @@ use crate::failure::Failure;
 use crate::report::Outcome;
 use crate::store::{Found, Store};
 
-/// Publishes a finished image to `region`, or to the AWS environment's own; writes `published.json` beside it.
+/// A pipeline's log wants to know that blocks are on their way, not of each.
+const SPEED_EVERY: Duration = Duration::from_secs(2);
+
+/// How to publish.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// Where; the AWS environment's own by default.
+    pub region: Option<String>,
+    /// Blocks in flight at most.
+    pub workers: Option<NonZeroUsize>,
+    /// The snapshot over which only what differs is sent; the latest of this app by default.
+    pub parent: Option<String>,
+    /// Over no snapshot at all.
+    pub full: bool,
+}
+
+/// Publishes a finished image; writes `published.json` beside it.
 ///
 /// # Errors
 /// [`Failure::TryAgain`] when AWS throttles or cannot be reached, or another process publishes the same image;
@@ -23,11 +41,11 @@ pub async fn publish(
     bench: &Bench,
     store: &Store,
     found: &Found,
-    region: Option<&str>,
+    wishes: &Wishes,
     interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<Published> {
-    let spec = spec(found)?;
-    let clients = clients(region).await?;
+    let clients = clients(wishes.region.as_deref()).await?;
+    let spec = spec(store, found, &clients, wishes).await?;
     let head = spec.head(&clients.region, jiff::Timestamp::now());
     let (_lock, path) = hold(store, &head)?;
     let mut journal = match Journal::load(&path)? {
@@ -39,7 +57,7 @@ pub async fn publish(
         }
         None => Journal::begin(&path, head)?,
     };
-    perform(bench, found, &clients, &mut journal, interrupted).await
+    perform(bench, found, &clients, &spec, &mut journal, interrupted).await
 }
 
 /// Goes on with whatever `journal` says was begun; an empty one begins.
@@ -50,18 +68,25 @@ pub async fn perform(
     bench: &Bench,
     found: &Found,
     clients: &Clients,
+    spec: &PublishSpec,
     journal: &mut Journal,
     interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<Published> {
-    let spec = spec(found)?;
     let step = bench.report.step(1, 1, "publish");
-    let watch = |progress: Sending| match &progress {
-        Sending::Sent { blocks, of, .. } => {
+    let told = Mutex::new(Instant::now());
+    let watch = |progress: Sending| {
+        if let Sending::Sent { blocks, of, .. } = &progress {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.elapsed() >= SPEED_EVERY || blocks == of {
+                *told = Instant::now();
+                step.message(&progress.to_string());
+            }
             step.position(u64::from(*blocks), Some(u64::from(*of)), Unit::Items);
+        } else {
+            step.message(&progress.to_string());
         }
-        _ => step.message(&progress.to_string()),
     };
-    let published = kiln_ami::publish(clients, &spec, journal, &watch, interrupted).await;
+    let published = kiln_ami::publish(clients, spec, journal, &watch, interrupted).await;
     let published = published.map_err(|failure| {
         let text = failure.to_string();
         match &failure.cause {
@@ -75,7 +100,25 @@ pub async fn perform(
     let path = found.dir.join("published.json");
     let text = serde_json::to_vec_pretty(&published).context("failed to write the receipt")?;
     fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+    if let Some(blocks) = &published.blocks {
+        let path = blocks_file(&found.dir, &published.region);
+        let text = serde_json::to_vec(blocks).context("failed to write the blocks' hashes")?;
+        fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+    }
     Ok(published)
+}
+
+/// Where the hashes of what was published stay, for the next image to be compared with.
+fn blocks_file(image: &Path, region: &str) -> PathBuf {
+    image.join(format!("blocks-{region}.json"))
+}
+
+/// The latest other image of this app that was published in the region, by the hashes of its blocks.
+fn latest(store: &Store, digest: &str, region: &str) -> Option<Blocks> {
+    let others = store.all().into_iter().rev().filter(|receipt| receipt.digest != digest);
+    others
+        .filter_map(|receipt| fs::read(blocks_file(&store.image_dir(&receipt.digest), region)).ok())
+        .find_map(|text| serde_json::from_slice(&text).ok())
 }
 
 /// Clients for `region`, or the environment's own.
@@ -97,7 +140,16 @@ pub fn hold(store: &Store, head: &Head) -> anyhow::Result<(Lock, PathBuf)> {
     Ok((taken, store.publications().join(format!("{name}.jsonl"))))
 }
 
-fn spec(found: &Found) -> anyhow::Result<PublishSpec> {
+/// What is to be published, and how.
+///
+/// # Errors
+/// The image has no receipt, or the parent that is named cannot be read.
+pub async fn spec(
+    store: &Store,
+    found: &Found,
+    clients: &Clients,
+    wishes: &Wishes,
+) -> anyhow::Result<PublishSpec> {
     let Some(receipt) = &found.receipt else {
         bail!(
             "{} has no receipt beside it: publish an image that 'kiln bake' made",
@@ -107,6 +159,16 @@ fn spec(found: &Found) -> anyhow::Result<PublishSpec> {
     let mut spec = PublishSpec::new(found.dir.join("disk.raw"), &receipt.name, &receipt.digest);
     spec.owner = owner();
     spec.waits = waits();
+    spec.workers = wishes.workers.unwrap_or(spec.workers);
+    let known = latest(store, &receipt.digest, &clients.region);
+    spec.parent = match &wishes.parent {
+        _ if wishes.full => None,
+        None => known,
+        Some(named) => match known.filter(|blocks| blocks.snapshot_id == *named) {
+            Some(blocks) => Some(blocks),
+            None => Some(Blocks::read(clients, named).await?),
+        },
+    };
     Ok(spec)
 }
 

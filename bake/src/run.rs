@@ -12,12 +12,13 @@ use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
 use crate::bench::{self, Bench, cache_path};
-use crate::cli::{Agent, Cli, Command, Global, Unfinished};
+use crate::cli::{Agent, Cli, Command, Global, Publish, Unfinished};
 use crate::diff::{self, Aspect};
 use crate::failure::{self, Failure};
 use crate::inputs::{self, Inputs};
 use crate::lockfile::{self, Lockfile};
 use crate::manifest::{Manifest, Rehearse};
+use crate::publish::Wishes;
 use crate::rehearse::Script;
 use crate::report::Report;
 use crate::signals::{GRACE, interruptible, runtime, signalled};
@@ -98,7 +99,7 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
         Command::Rehearse { image, user_data } => play(bench, global, image.as_deref(), user_data),
         Command::Userdata { output, base64 } => give(bench, global, output.as_deref(), base64),
         Command::Diff { old, new, fail_on } => compare(bench, dir, [&old, &new], &fail_on),
-        Command::Publish { image, region } => send(bench, dir, image.as_deref(), region),
+        Command::Publish(what) => send(bench, dir, what),
         Command::Resume(which) => resume(bench, dir, which),
         Command::Abort(which) => abort(bench, dir, which),
         Command::Completions { shell } => {
@@ -277,17 +278,12 @@ fn compare(
     Ok(answer)
 }
 
-fn send(
-    bench: &Arc<Bench>,
-    dir: &Path,
-    image: Option<&str>,
-    region: Option<String>,
-) -> anyhow::Result<Answer> {
+fn send(bench: &Arc<Bench>, dir: &Path, what: Publish) -> anyhow::Result<Answer> {
     let store = Store::of(dir);
-    let found = store.resolve(image)?;
-    let region = region.or_else(|| Manifest::load(dir).ok().and_then(|manifest| manifest.region));
-    let published =
-        runtime()?.block_on(publish::publish(bench, &store, &found, region.as_deref(), signalled()))?;
+    let found = store.resolve(what.image.as_deref())?;
+    let region = what.region.or_else(|| Manifest::load(dir).ok().and_then(|manifest| manifest.region));
+    let wishes = Wishes { region, workers: what.workers, parent: what.parent, full: what.full };
+    let published = runtime()?.block_on(publish::publish(bench, &store, &found, &wishes, signalled()))?;
     Answer::new(publish::table(&published), &published)
 }
 

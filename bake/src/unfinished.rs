@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::bench::Bench;
 use crate::failure::Failure;
 use crate::manifest::Manifest;
-use crate::publish::{clients, hold, perform, waits};
+use crate::publish::{Wishes, clients, hold, perform, spec, waits};
 use crate::store::Store;
 
 /// Which publications are meant.
@@ -69,7 +69,9 @@ pub async fn resume(
             ))
         })?;
         bench.report.say(&format!("going on with {} of {}", head.publication, head.owner));
-        done.push(perform(bench, &found, &held.clients, &mut held.journal, interrupted.as_mut()).await?);
+        let spec = spec(&store, &found, &held.clients, &Wishes::default()).await?;
+        let work = perform(bench, &found, &held.clients, &spec, &mut held.journal, interrupted.as_mut());
+        done.push(work.await?);
     }
     Ok(done)
 }

@@ -1,0 +1,91 @@
+//! What a publication may create: who asks for it, with which arguments, and where it is found again.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+
+use serde::{Deserialize, Serialize};
+
+/// Who publishes what: the first line, and in the tags of everything that is created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Names this publication among all.
+    pub publication: String,
+    /// The image's name in the manifest.
+    pub name: String,
+    /// Of the image.
+    pub digest: String,
+    /// Where the image is registered.
+    pub region: String,
+    /// Who began it, as in `deploy@ci-3`.
+    pub owner: String,
+    /// RFC 3339: from here on, what is not finished belongs to nobody.
+    pub expires: String,
+}
+
+/// The arguments of `StartSnapshot`: a call that is made again has to be the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotAsk {
+    /// The volume's size.
+    pub volume_gib: u32,
+    /// The snapshot's description.
+    pub description: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// The snapshot whose blocks it shares.
+    pub parent: Option<String>,
+    /// The key that encrypts it; an empty one stands for the account's default.
+    pub kms_key: Option<String>,
+}
+
+/// A resource, with what it takes to find it or to ask for it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// The snapshot that is uploaded.
+    Snapshot(SnapshotAsk),
+    /// The image over it.
+    Image {
+        /// Unique in the account and region.
+        name: String,
+    },
+}
+
+impl What {
+    /// Names the one place that it takes in a publication.
+    pub fn slot(&self) -> String {
+        match self {
+            Self::Snapshot(_) => "snapshot".to_owned(),
+            Self::Image { .. } => "image".to_owned(),
+        }
+    }
+}
+
+/// Something that may exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Thing {
+    /// What it is.
+    pub what: What,
+    /// The client token of the call that creates it.
+    pub token: String,
+    /// Its id, once that is known.
+    pub id: Option<String>,
+    /// Of a snapshot: it is encrypted.
+    pub encrypted: bool,
+}
+
+/// 128 random bits in hexadecimal: each hasher of the standard library is seeded by the kernel.
+pub fn fresh_id() -> String {
+    let word = || std::collections::hash_map::RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", word(), word())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_do_not_repeat() {
+        let ids: std::collections::HashSet<_> = (0..1000).map(|_| fresh_id()).collect();
+        assert_eq!(ids.len(), 1000);
+    }
+}
