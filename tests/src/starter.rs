@@ -97,7 +97,13 @@ pub fn bake(app: &Path) -> Baked {
 pub fn init(folder: &Path) {
     std::fs::create_dir_all(folder.parent().expect("a starter lies in a folder")).expect("make the parent");
     run(kiln_command(["init"]).arg(folder)).expect_code(0);
-    std::fs::copy(locked(), folder.join("kiln.lock")).expect("copy the lock");
+    lock(folder);
+}
+
+/// Gives an app the lock that all stories share, with its own Python and npm packages.
+pub fn lock(app: &Path) {
+    std::fs::copy(locked(), app.join("kiln.lock")).expect("copy the lock");
+    run(kiln_command(["update", "--app"]).current_dir(app)).expect_code(0);
 }
 
 /// A lock of the starter's packages, made once a day: mirrors forget what is older.

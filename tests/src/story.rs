@@ -4,7 +4,7 @@
 //! side by side, and nothing of them outlives their process.
 
 use crate::programs::target;
-use crate::starter::baked;
+use crate::starter::{Baked, baked};
 use kiln_stage::life::Timing;
 use kiln_stage::lifecycle::State;
 use kiln_stage::{
@@ -46,6 +46,8 @@ pub fn timing() -> Timing {
 /// What a story begins with.
 #[derive(Debug)]
 pub struct Plan {
+    /// What the instances are made of.
+    pub image: fn() -> Baked,
     /// The stage.
     pub set: Set,
     /// Files in every instance, besides a short `drain.quiet`.
@@ -60,6 +62,7 @@ impl Default for Plan {
     fn default() -> Self {
         let paths = ["/", "/api/hello", "/api/health"].map(str::to_owned).to_vec();
         Self {
+            image: baked,
             set: Set::new(timing()),
             props: vec![agent("quiet", "[drain]\nquiet = \"1s\"\n")],
             users: Users { paths, rate: 40.0, stream: None },
@@ -84,7 +87,7 @@ impl Plan {
         let name = std::thread::current().name().expect("a test has a name").to_owned();
         match std::env::var(PLAYED) {
             Ok(played) if played == name => self.here(story),
-            _ => elsewhere(&name),
+            _ => elsewhere(&name, &(self.image)().root()),
         }
     }
 
@@ -143,9 +146,9 @@ async fn why(scene: &Scene) {
 }
 
 /// Starts this test again, alone and in namespaces of its own, and waits for its end.
-fn elsewhere(name: &str) {
+fn elsewhere(name: &str, root: &Path) {
     let scratch = tempfile::Builder::new().prefix("kiln-").tempdir().expect("make a scratch folder");
-    let mut command = played(name, scratch.path());
+    let mut command = played_with(root, name, scratch.path());
     // As it happens, for who wants to see it.
     let live = std::env::args().any(|argument| argument == "--nocapture");
     command.stdout(Stdio::piped()).stderr(if live { Stdio::inherit() } else { Stdio::piped() });
@@ -162,7 +165,10 @@ pub fn is_played() -> bool {
 
 /// The command that plays one story of this program.
 pub fn played(name: &str, scratch: &Path) -> Command {
-    let root = baked().root();
+    played_with(&baked().root(), name, scratch)
+}
+
+fn played_with(root: &Path, name: &str, scratch: &Path) -> Command {
     // Dies with this thread, which waits for it.
     let mut command = Command::new("setpriv");
     command

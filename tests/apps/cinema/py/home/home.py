@@ -1,0 +1,21 @@
+"""Service home."""
+
+import os
+import pwd
+
+from flask import Flask, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+app = Flask(__name__)
+app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_prefix=1)
+
+
+@app.get("/api/health")
+def health():
+    return {"ok": True}
+
+
+@app.get("/api/whoami")
+def whoami():
+    user = pwd.getpwuid(os.getuid()).pw_name
+    return {"service": "home", "user": user, "prefix": request.script_root, "folder": os.getcwd()}

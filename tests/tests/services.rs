@@ -1,0 +1,123 @@
+//! One image, five services of one repository: each is reached under its own path, by its own user, and counts for health.
+
+use kiln_stage::{Launch, Scene};
+use kiln_tests::programs::{repository, run, target};
+use kiln_tests::starter::{self, Baked};
+use kiln_tests::story::{Plan, inside, serving};
+use serde_json::Value;
+use std::process::Command;
+
+/// Bakes `tests/apps/cinema`: npm workspaces, four frontends, four backends, native wheels.
+fn cinema() -> Baked {
+    let app = target().join("stories/cinema");
+    std::fs::create_dir_all(&app).expect("make the app's folder");
+    let mut copy = Command::new("cp");
+    run(copy.args(["-rT"]).arg(repository().join("tests/apps/cinema")).arg(&app)).expect_code(0);
+    starter::lock(&app);
+    starter::bake(&app)
+}
+
+/// What nginx on the instance answers: head and body.
+async fn get(scene: &Scene, id: &str, path: &str) -> String {
+    let url = format!("http://127.0.0.1{path}");
+    inside(scene, id, &["curl", "-sSi", "--max-time", "20", &url]).await
+}
+
+async fn json(scene: &Scene, id: &str, path: &str) -> Value {
+    let answer = get(scene, id, path).await;
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer has head and body");
+    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"))
+}
+
+#[test]
+fn five_services_of_one_repository_answer_each_under_its_path() {
+    let mut plan = Plan { image: cinema, ..Plan::default() };
+    let routes = [
+        "/",
+        "/api/whoami",
+        "/movies/",
+        "/movies/api/poster",
+        "/shows/api/whoami",
+        "/partners/whoami",
+        "/help/",
+    ];
+    plan.users.paths = routes.map(str::to_owned).to_vec();
+    plan.play(async |scene| {
+        let id = serving(scene, Launch::default(), &[]).await;
+        backends(scene, &id).await;
+        frontends(scene, &id).await;
+        health(scene, &id).await;
+        let load = scene.users_leave().await;
+        assert_eq!(load.failed, 0, "{load:?}");
+    });
+}
+
+async fn backends(scene: &Scene, id: &str) {
+    for (service, prefix, route) in [
+        ("home", "", "/api"),
+        ("movies", "/movies", "/api"),
+        ("shows", "/shows", "/api"),
+        ("partners", "/partners", ""),
+    ] {
+        let told = json(scene, id, &format!("{prefix}{route}/whoami")).await;
+        assert_eq!(told["service"], service);
+        assert_eq!(told["user"], format!("app-{service}"), "a user of its own");
+        assert_eq!(told["prefix"], prefix, "the app knows where it is reached");
+        let unit = [
+            "systemctl",
+            "is-active",
+            &format!("gunicorn@{service}.service"),
+            &format!("gunicorn@{service}.socket"),
+        ];
+        assert_eq!(
+            inside(scene, id, &unit).await.split_whitespace().collect::<Vec<_>>(),
+            ["active", "active"]
+        );
+        let socket =
+            inside(scene, id, &["stat", "-c", "%U:%G %a", &format!("/run/gunicorn/{service}.sock")]).await;
+        assert_eq!(socket.trim(), "root:www-data 660", "nginx alone reaches {service}");
+    }
+    // Pillow's own libraries are beside it in the venv, none of them is Debian's.
+    let poster = get(scene, id, "/movies/api/poster").await;
+    assert!(poster.contains("Content-Type: image/png") && poster.contains("PNG"), "{poster}");
+}
+
+async fn frontends(scene: &Scene, id: &str) {
+    for (service, path) in [("home", "/"), ("movies", "/movies/"), ("shows", "/shows/"), ("help", "/help/")] {
+        let page = get(scene, id, path).await;
+        assert!(
+            page.starts_with("HTTP/1.1 200") && page.contains(&format!("<title>{service}</title>")),
+            "{page}"
+        );
+        let start = format!("src=\"{path}assets/{service}-");
+        let script = page.split("src=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+        assert!(page.contains(&start), "{page}");
+        let script = get(scene, id, script).await;
+        assert!(
+            script.starts_with("HTTP/1.1 200") && script.contains("immutable"),
+            "{}",
+            &script[..400.min(script.len())]
+        );
+        let deep = get(scene, id, &format!("{path}some/route")).await;
+        assert!(deep.contains(&format!("<title>{service}</title>")), "a deep link is the page: {deep}");
+        let missing = get(scene, id, &format!("{path}assets/gone-0.js")).await;
+        assert!(missing.starts_with("HTTP/1.1 404"), "{missing}");
+        if path != "/" {
+            let bare = get(scene, id, path.trim_end_matches('/')).await;
+            assert!(
+                bare.starts_with("HTTP/1.1 308") && bare.contains(&format!("Location: {path}")),
+                "{bare}"
+            );
+        }
+    }
+}
+
+/// The instance is as ready as the least of its services.
+async fn health(scene: &Scene, id: &str) {
+    let status = scene.status(id).await.expect("the agent tells its status");
+    let told = status.to_string();
+    for service in ["home", "movies", "shows", "partners", "help"] {
+        assert!(told.contains(&format!("\"{service}\"")), "no check of {service}: {told}");
+    }
+}
