@@ -17,6 +17,7 @@ use kiln_image::tree::{self, TreeReport};
 use kiln_image::{Base, BaseSpec, Deb, DiskSpec, Error, Overlay, Tools, ids, lock};
 
 use crate::bench::Bench;
+use crate::cache::{self, InUse};
 use crate::host;
 use crate::inputs::Inputs;
 use crate::lockfile::{self, Lockfile};
@@ -36,7 +37,13 @@ const LOCK_WAIT: Duration = Duration::from_mins(15);
 ///
 /// # Errors
 /// Any step's; what it left is removed.
-pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs, lock: &Lockfile) -> anyhow::Result<Receipt> {
+pub fn bake(
+    bench: &Bench,
+    manifest: &Manifest,
+    inputs: &Inputs,
+    lock: &Lockfile,
+    in_use: InUse,
+) -> anyhow::Result<Receipt> {
     let store = Store::of(&manifest.dir);
     let spec = lock.base_spec(bench)?;
     let cached = Base::cached(&bench.cache, &spec);
@@ -68,6 +75,12 @@ pub fn bake(bench: &Bench, manifest: &Manifest, inputs: &Inputs, lock: &Lockfile
     let image = store.image_dir(&digest);
     std::fs::rename(building.path(), &image)
         .with_context(|| format!("failed to move the image to {}", image.display()))?;
+    let made = |step: &StepRecord| {
+        ["base", "frontend", "venv"].contains(&&*step.step) && step.outcome == Outcome::Built
+    };
+    if receipt.steps.iter().any(made) {
+        in_use.bound(bench)?;
+    }
     Ok(receipt)
 }
 
@@ -140,6 +153,7 @@ impl Bake<'_> {
                 format!("{} packages, {} MiB", base.meta().packages.len(), base.meta().tar_size >> 20);
             Ok((base, outcome(held), detail))
         })?;
+        [tools.dir(), base.dir()].into_iter().for_each(cache::touch);
         Ok((tools, base))
     }
 
@@ -155,6 +169,9 @@ impl Bake<'_> {
         let (built, records) =
             provision::build_parts(bench, manifest, inputs, &base.tree(), Self::number, STEPS.len())?;
         self.steps.extend(records);
+        // A venv lies in its entry under the name of its lock.
+        let venvs = built.iter().filter_map(|built| built.venv.as_deref()?.parent());
+        built.iter().filter_map(|built| built.web.as_deref()).chain(venvs).for_each(cache::touch);
         let assets = built.iter().zip(&inputs.services).map(|(built, inputs)| match &built.web {
             Some(web) => carried::assets(web, inputs.carried.as_ref()),
             None => Ok(Vec::new()),

@@ -150,6 +150,18 @@ pub enum Command {
         #[arg(long)]
         base64: bool,
     },
+    /// Remove from this machine's cache what was not used for longest.
+    #[command(
+        after_help = "Examples:\n  kiln gc --cache                 # down to 20GiB, as bakes do by themselves\n  kiln gc --cache --max 2GiB\n  kiln --json gc --cache --max 0GiB | jq .before"
+    )]
+    Gc {
+        /// The layer cache: base roots, tools, venvs, frontends, downloads.
+        #[arg(long, required = true)]
+        cache: bool,
+        /// What may stay, in GiB.
+        #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = gib)]
+        max: u64,
+    },
     /// Print the completion script of a shell.
     #[command(after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln")]
     Completions {
@@ -185,6 +197,13 @@ pub struct Unfinished {
     /// AWS region; the manifest's aws.region or the environment's by default.
     #[arg(long)]
     pub region: Option<String>,
+}
+
+/// `20GiB` in bytes.
+fn gib(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix("GiB").and_then(|number| number.trim_end().parse::<u64>().ok());
+    let bytes = number.and_then(|number| number.checked_mul(1 << 30));
+    bytes.ok_or_else(|| "write a whole number of GiB, as in 20GiB".to_owned())
 }
 
 /// Which agent goes onto the image.

@@ -14,6 +14,7 @@ pub mod interrupt;
 pub mod signals;
 pub mod report;
 pub mod bench;
+pub mod cache;
 pub mod host;
 pub mod sandbox;
 

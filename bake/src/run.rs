@@ -24,7 +24,7 @@ use crate::report::Report;
 use crate::signals::{GRACE, interruptible, runtime, signalled};
 use crate::store::Store;
 use crate::unfinished::{self, Chosen};
-use crate::{bake, host, init, outlook, provision, publish, rehearse, userdata};
+use crate::{bake, cache, host, init, outlook, provision, publish, rehearse, userdata};
 
 /// What goes to stdout.
 struct Answer {
@@ -102,6 +102,10 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
         Command::Publish(what) => send(bench, dir, what),
         Command::Resume(which) => resume(bench, dir, which),
         Command::Abort(which) => abort(bench, dir, which),
+        Command::Gc { max, .. } => {
+            let collected = cache::collect(bench, max)?;
+            Answer::new(collected.to_string(), &collected)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kiln", &mut script);
@@ -158,9 +162,10 @@ fn bake_image(bench: &Arc<Bench>, dir: &Path, agent: &Agent) -> anyhow::Result<A
     let (manifest, agent) = (Manifest::load(dir)?, agent.clone());
     own_ground()?;
     let receipt = interruptible(bench, move |bench| {
+        let in_use = cache::InUse::begin(bench)?;
         let lock = lockfile::ensure(bench, &manifest)?;
         let inputs = collect(&manifest, &agent, Some(&lock))?;
-        bake::bake(bench, &manifest, &inputs, &lock)
+        bake::bake(bench, &manifest, &inputs, &lock, in_use)
     })?;
     Answer::new(receipt.to_string(), &receipt)
 }
@@ -175,7 +180,10 @@ fn provision_root(bench: &Arc<Bench>, dir: &Path, root: &Path, agent: &Agent) ->
     })?;
     let text = format!("{} carries image '{}', services ready to start", root.display(), manifest.image.name);
     own_ground()?;
-    let steps = interruptible(bench, move |bench| provision::onto(bench, &root, &manifest, &inputs))?;
+    let steps = interruptible(bench, move |bench| {
+        let _in_use = cache::InUse::begin(bench)?;
+        provision::onto(bench, &root, &manifest, &inputs)
+    })?;
     Answer::new(text, &serde_json::json!({ "steps": steps }))
 }
 

@@ -98,6 +98,11 @@ impl Base {
         &self.meta.key
     }
 
+    /// The cache's entry.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Hash, sizes and packages.
     pub fn meta(&self) -> &Meta {
         &self.meta

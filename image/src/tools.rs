@@ -45,7 +45,7 @@ impl Tools {
 
     /// The tools of `debs` in `cache`, if they are there.
     pub fn cached(cache: &Path, debs: &[Deb]) -> Option<Self> {
-        let root = Self::dir(cache).join(key(debs));
+        let root = Self::home(cache).join(key(debs));
         root.join("usr/sbin/mke2fs").is_file().then_some(Self { root })
     }
 
@@ -65,7 +65,7 @@ impl Tools {
             return Ok(tools);
         }
         host::need_root("unpack the disk tools")?;
-        let dir = Self::dir(cache);
+        let dir = Self::home(cache);
         fs::create_dir_all(&dir).at("create", &dir)?;
         let _lock = lock::acquire(&dir.join("lock"), WAIT, progress)?;
         if let Some(tools) = Self::cached(cache, debs) {
@@ -88,8 +88,13 @@ impl Tools {
         Self::cached(cache, debs).ok_or_else(|| Error::Invalid(format!("{SUITE}'s e2fsprogs has no mke2fs")))
     }
 
-    fn dir(cache: &Path) -> PathBuf {
+    fn home(cache: &Path) -> PathBuf {
         cache.join("tools")
+    }
+
+    /// The cache's entry.
+    pub fn dir(&self) -> &Path {
+        &self.root
     }
 
     /// A file of the tree.
