@@ -17,15 +17,16 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde_json::Value;
 
-use crate::cloud::Cloud;
+use crate::cloud::{ACCOUNT, Cloud};
 use crate::faults::{Asked, Fault};
-use crate::imds::ACCESS_KEY;
+use crate::imds::{ACCESS_KEY, ROLE};
 use crate::record::Request as Logged;
 use crate::rehearsal::Who;
 use crate::server::{Endpoint, reply, status_of};
 
-/// How long the stage itself asks `/healthz` while an instance completes its launch hook.
-const HEALTHZ_BOUND: Duration = Duration::from_secs(1);
+/// How long the stage itself asks `/healthz` while an instance completes a hook; the agent waits five seconds for that
+/// call's answer.
+const HEALTHZ_BOUND: Duration = Duration::from_secs(3);
 
 /// An error reply, as AWS words it.
 #[derive(Debug)]
@@ -46,6 +47,17 @@ impl Refusal {
 
     fn throttled(cbor: bool) -> Self {
         Self::new(if cbor { "ThrottlingException" } else { "Throttling" }, "Rate exceeded")
+    }
+
+    /// IAM's refusal, in the words that name who may not do what; not every service adds the resource.
+    fn denied(service: &str, action: &str, instance: &str, cbor: bool) -> Self {
+        let prefix = if service == "monitoring" { "cloudwatch" } else { service };
+        let message = format!(
+            "User: arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE}/{instance} is not authorized to perform: {prefix}:{action} \
+             because no identity-based policy allows the {prefix}:{action} action"
+        );
+        let code = if cbor { "AccessDeniedException" } else { "AccessDenied" };
+        Self { status: StatusCode::FORBIDDEN, code, message }
     }
 
     fn server_error() -> Self {
@@ -114,6 +126,10 @@ impl Api {
                 code: "InvalidClientTokenId",
                 message: "The security token included in the request is invalid.".to_owned(),
             }),
+            Some((_, service)) if fault == Some(Fault::Denied) => {
+                let id = caller.as_ref().map_or("unknown", |(id, _)| id.as_str());
+                Err(Refusal::denied(service, action, id, cbor))
+            }
             Some((_, service)) => match service.as_str() {
                 "autoscaling" => autoscaling::answer(&self.cloud, action, parameters),
                 "elasticloadbalancing" => elb::answer(&self.cloud, action, parameters),

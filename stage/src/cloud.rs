@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) members: BTreeMap<String, Member>,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) target_groups: Vec<TargetGroup>,
+    /// `SuspendProcesses`: what the group leaves alone. Shown, and not obeyed.
+    pub(crate) suspended: Vec<String>,
     deregister_lag: Duration,
     timeline: Vec<Event>,
 }
@@ -97,8 +99,8 @@ impl Cloud {
         observer: Observer,
     ) -> (Self, mpsc::UnboundedReceiver<(String, Order)>) {
         let (orders, ordered) = mpsc::unbounded_channel();
-        let inner =
-            Inner { members: BTreeMap::new(), hooks, target_groups, deregister_lag, timeline: Vec::new() };
+        let (members, suspended, timeline) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let inner = Inner { members, hooks, target_groups, suspended, deregister_lag, timeline };
         let cloud = Self {
             began: Instant::now(),
             observer,

@@ -22,6 +22,8 @@ pub enum On {
 pub enum Fault {
     /// Refused for now: `Throttling`, or 503 by the metadata service. It has no effect.
     Throttled,
+    /// IAM says no: `AccessDenied`, or 403 by the metadata service. It has no effect.
+    Denied,
     /// 500. It has no effect.
     ServerError,
     /// It takes effect and is answered, this much later.
@@ -39,6 +41,7 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Fault::Throttled => "throttled",
+            Fault::Denied => "denied",
             Fault::ServerError => "server error",
             Fault::Delayed(_) => "delayed",
             Fault::Unanswered => "unanswered",

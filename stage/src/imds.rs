@@ -16,7 +16,7 @@ use crate::record::Request as Logged;
 use crate::server::{Endpoint, reply};
 
 pub(crate) const ACCESS_KEY: &str = "ASIAKILNREHEARSAL000";
-const ROLE: &str = "kiln-rehearsal";
+pub(crate) const ROLE: &str = "kiln-rehearsal";
 /// IMDS's limits for `X-aws-ec2-metadata-token-ttl-seconds`.
 const TTL: std::ops::RangeInclusive<u64> = 1..=21_600;
 
@@ -93,6 +93,7 @@ impl Endpoint for Imds {
         }
         let (status, body) = match fault {
             Some(Fault::Throttled) => (StatusCode::SERVICE_UNAVAILABLE, Bytes::new()),
+            Some(Fault::Denied) => (StatusCode::FORBIDDEN, Bytes::new()),
             Some(Fault::ServerError | Fault::Unanswered | Fault::Closed) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, Bytes::new())
             }
@@ -152,6 +153,7 @@ fn item_of(id: &str, member: &Member, item: &str) -> Option<Bytes> {
         "meta-data/services/domain" => "amazonaws.com".to_owned(),
         "meta-data/services/partition" => "aws".to_owned(),
         "meta-data/autoscaling/target-lifecycle-state" => member.lifecycle.target()?.to_owned(),
+        "meta-data/iam/info" => profile().to_string(),
         "meta-data/iam/security-credentials" => ROLE.to_owned(),
         "meta-data/iam/security-credentials/kiln-rehearsal" => credentials().to_string(),
         "meta-data/spot/instance-action" => {
@@ -170,6 +172,16 @@ fn item_of(id: &str, member: &Member, item: &str) -> Option<Bytes> {
 /// As IMDS writes times.
 fn rfc3339(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The instance profile, named like the role in it, as the console makes them.
+fn profile() -> Value {
+    json!({
+        "Code": "Success",
+        "LastUpdated": rfc3339(jiff::Timestamp::now()),
+        "InstanceProfileArn": format!("arn:aws:iam::{ACCOUNT}:instance-profile/{ROLE}"),
+        "InstanceProfileId": "AIPAKILNREHEARSAL000",
+    })
 }
 
 fn credentials() -> Value {

@@ -132,6 +132,8 @@ impl Instance {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(["-t", &leader.to_string()]).args(which).arg("--").args(command);
         nsenter.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        // As every service has it by `systemd.setenv=`.
+        nsenter.env("AWS_ENDPOINT_URL", format!("http://{AWS}"));
         nsenter.env("LANG", "C.UTF-8").stdin(Stdio::null()).kill_on_drop(true);
         tokio::time::timeout(bound, nsenter.output())
             .await

@@ -1,16 +1,19 @@
 //! The Auto Scaling lifecycle of one instance: (state, event, now) → effects. No I/O, no clock.
 //!
 //! ```text
-//!  Pending ─▶ Pending:Wait ─CONTINUE─▶ Pending:Proceed ─registered─▶ InService ◀─▶ Standby, Detached, RootVolumeReplaced
+//!  Pending ─▶ Pending:Wait ─CONTINUE─▶ Pending:Proceed ─registered─▶ InService ◀─▶ Standby, Detached
 //!    ▲             │ ABANDON                                            │ scaled in          │ … with a reuse policy
 //!    │ called      ▼                                                    ▼                    ▼
 //!    │  Terminated ◀─off─ Terminating:Proceed ◀─completed─ Terminating:Wait ◀─targets gone─ Terminating
 //!  Warmed:Stopped ◀─ Warmed:Pending:Proceed ◀─completed─ Warmed:Pending:Wait ◀──────────── Warmed:Pending
+//!
+//!  InService ─▶ ReplacingRootVolume ─targets gone─▶ …:Wait ─completed─▶ …:Proceed ─▶ RootVolumeReplaced ─▶ Pending ─▶ …
 //! ```
 //!
-//! The order is that of "Amazon EC2 Auto Scaling instance lifecycle", "How lifecycle hooks work" and "Lifecycle state
-//! transitions for instances in a warm pool" in AWS's guide. Of `ReplacingRootVolume:Wait` the guide does not say which
-//! transition's hooks hold there: here none does.
+//! The order is that of "Amazon EC2 Auto Scaling instance lifecycle", "How lifecycle hooks work", "Lifecycle state
+//! transitions for instances undergoing root volume replacement" and "… in a warm pool" in AWS's guide. It says that the
+//! group deregisters an instance whose root is replaced, and not whether it waits for the deregistration delay: here it
+//! does, as it does at a termination. Nor does it say what ABANDON means there: here the replacement goes on.
 
 mod kinds;
 mod terms;
@@ -182,9 +185,7 @@ impl Lifecycle {
                 self.enter(State::WarmedPendingWait(pool), now, effects);
             }
             State::WarmedTerminating => self.enter(State::WarmedTerminatingWait, now, effects),
-            State::ReplacingRootVolume => self.enter(State::ReplacingRootVolumeWait, now, effects),
-            State::ReplacingRootVolumeWait => self.enter(State::ReplacingRootVolumeProceed, now, effects),
-            State::RootVolumeReplaced => self.enter(State::InService, now, effects),
+            State::RootVolumeReplaced => self.enter(State::Pending, now, effects),
             _ => self.expire(now, effects),
         }
     }
@@ -196,6 +197,7 @@ impl Lifecycle {
             State::WarmedPending(pool) if self.way == Way::ToPool => Some(State::WarmedPendingWait(pool)),
             State::EnteringStandby => Some(State::Standby),
             State::Detaching => Some(State::Detached),
+            State::ReplacingRootVolume => Some(State::ReplacingRootVolumeWait),
             _ => None,
         }
     }
@@ -217,10 +219,12 @@ impl Lifecycle {
             (State::WarmedPendingWait(_), ActionResult::Abandon) => State::WarmedTerminating,
             (State::TerminatingWait, ActionResult::Abandon) => State::TerminatingProceed,
             (State::WarmedTerminatingWait, ActionResult::Abandon) => State::WarmedTerminatingProceed,
+            (State::ReplacingRootVolumeWait, ActionResult::Abandon) => State::ReplacingRootVolumeProceed,
             (State::PendingWait, _) if last => State::PendingProceed,
             (State::WarmedPendingWait(pool), _) if last => State::WarmedPendingProceed(pool),
             (State::TerminatingWait, _) if last => State::TerminatingProceed,
             (State::WarmedTerminatingWait, _) if last => State::WarmedTerminatingProceed,
+            (State::ReplacingRootVolumeWait, _) if last => State::ReplacingRootVolumeProceed,
             (_, _) => return,
         };
         self.enter(next, now, effects);
@@ -236,7 +240,7 @@ impl Lifecycle {
         match state {
             State::PendingWait => self.hold(Transition::Launching, State::PendingProceed, now, effects),
             State::PendingProceed => effects.push(Effect::Register),
-            State::InService | State::Warmed(_) => {
+            State::InService | State::Warmed(_) | State::RootVolumeReplaced => {
                 (self.deregistered, self.way) = (false, Way::Usual);
             }
             State::WarmedPendingWait(pool) => {
@@ -254,6 +258,9 @@ impl Lifecycle {
             }
             State::WarmedTerminatingWait => {
                 self.hold(Transition::Terminating, State::WarmedTerminatingProceed, now, effects);
+            }
+            State::ReplacingRootVolumeWait => {
+                self.hold(Transition::Terminating, State::ReplacingRootVolumeProceed, now, effects);
             }
             State::TerminatingProceed | State::WarmedTerminatingProceed => {
                 effects.push(Effect::Machine(Order::PowerOff));

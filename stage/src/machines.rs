@@ -27,8 +27,8 @@ use crate::stage::{HEALTH_PATH, WEB};
 
 /// The agent's own port, inside the instance.
 const AGENT: u16 = 9180;
-/// One question to the instance; it is alive, but two cores may be busy booting it.
-const ASK: Duration = Duration::from_secs(5);
+/// One question to the instance; it is alive, but the machine may be busy booting others.
+const ASK: Duration = Duration::from_secs(15);
 
 /// One instance as EC2 has it.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ impl Machines {
             }
             Order::Hibernate => self.freeze(id, true).map(|()| Some(On::Stopped)),
             Order::Start => self.start(id).await.map(|()| None),
-            Order::ReplaceRoot => self.replace_root(id).await.map(|()| Some(On::RootReplaced)),
+            Order::ReplaceRoot => self.replace_root(id).await.map(|()| None),
         };
         match done {
             // What came too late, such as the end of one that is gone already, changes nothing.

@@ -7,6 +7,7 @@
 //!  scene.reaches(&id, State::Terminated, …);  scene.users_leave();  scene.requests() …
 //! ```
 
+mod group;
 mod watch;
 
 use std::path::PathBuf;
@@ -20,7 +21,6 @@ use tokio::task::JoinSet;
 
 use crate::balancer::front;
 use crate::cloud::{Cloud, Launch};
-use crate::faults::{Fault, On, Span};
 use crate::life::StreamRoute;
 use crate::lifecycle::Event as Happening;
 use crate::load::{Failure, HeldStream, Load, LoadConfig, LoadSummary};
@@ -156,15 +156,6 @@ impl Scene {
         let _ = self.cloud.apply(id, wish);
     }
 
-    /// Registers an instance with a port of its own, as an operator or a deployment does.
-    pub fn register(&self, id: &str, group: usize, port: u16) {
-        let now = self.cloud.now();
-        if let Some(group) = self.cloud.lock().target_groups.get_mut(group) {
-            group.register((id.to_owned(), port), now);
-        }
-        self.cloud.tell(Who::Stage, format!("{id}:{port} registered by hand"));
-    }
-
     /// EC2 announces that it takes a spot instance back in `ahead`, and then does. `action`: `terminate`, `stop` or
     /// `hibernate`.
     pub fn spot_notice(&mut self, id: &str, action: &'static str, ahead: Duration) {
@@ -190,18 +181,6 @@ impl Scene {
             member.rebalance = Some(jiff::Timestamp::now());
         }
         self.cloud.tell(Who::Stage, format!("{id}: rebalance recommended"));
-    }
-
-    /// From now on requests go wrong.
-    pub fn fault(&self, on: On, fault: Fault, span: Span) {
-        self.cloud.tell(Who::Stage, format!("fault: {on:?} {fault:?} {span:?}"));
-        self.cloud.faults().plan(on, fault, span, self.cloud.now());
-    }
-
-    /// From now on none does.
-    pub fn mend(&self) {
-        self.cloud.faults().clear();
-        self.cloud.tell(Who::Stage, "faults: none any more");
     }
 
     /// Runs a command inside an instance.

@@ -59,7 +59,8 @@ impl Set {
 
 /// A hook whose default is ABANDON, as it is on AWS.
 pub fn hook(name: &str, transition: Transition, heartbeat: Duration) -> Hook {
-    Hook { name: name.to_owned(), transition, heartbeat, default_result: ActionResult::Abandon }
+    let default_result = ActionResult::Abandon;
+    Hook { name: name.to_owned(), transition, heartbeat, default_result, notifies: None }
 }
 
 /// The ARN of a target group by that name.
@@ -162,6 +163,9 @@ fn routes(cloud: &Cloud, propagation: Duration) -> Vec<(Place, Ipv4Addr, Route)>
     routes
 }
 
+/// `HealthCheckTimeoutSeconds`, AWS's default: what answers late on a busy machine is not unhealthy.
+const PROBE_BOUND: Duration = Duration::from_secs(5);
+
 /// The target groups' health checks; a draining target is not checked.
 async fn probe(cloud: Arc<Cloud>, interval: Duration) {
     let mut probes = tokio::time::interval(interval);
@@ -171,7 +175,7 @@ async fn probe(cloud: Arc<Cloud>, interval: Duration) {
         let mut running = JoinSet::new();
         for (group, target, address, path) in due(&cloud) {
             running.spawn(async move {
-                let status = status_of(address, &path, interval * 2).await;
+                let status = status_of(address, &path, PROBE_BOUND).await;
                 (group, target, status.is_ok_and(|status| status == 200))
             });
         }

@@ -101,6 +101,11 @@ impl TargetGroup {
         Self { health_path: path.to_owned(), health_port: port, ..self }
     }
 
+    /// `TargetGroupName`, by its ARN.
+    pub fn name(&self) -> &str {
+        self.arn.split('/').nth(1).unwrap_or(&self.arn)
+    }
+
     /// Forgets every row of an instance that is gone.
     pub fn forget(&mut self, id: &str) {
         self.targets.retain(|(target, _), _| target != id);

@@ -219,5 +219,6 @@ fn hook(name: &str, transition: Transition, rng: &mut fastrand::Rng) -> Hook {
         transition,
         heartbeat: Duration::from_secs(rng.u64(30..90)),
         default_result,
+        notifies: None,
     }
 }

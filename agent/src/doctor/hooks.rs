@@ -77,7 +77,13 @@ fn processes(cloud: &Cloud) -> Finding {
         let kind = if group.health_check.is_empty() { "EC2" } else { &group.health_check };
         return Finding::ok(CHECK, format!("all run; health checks of type {kind}"));
     }
-    Finding::warn(CHECK, held.join("; "), "aws autoscaling resume-processes --auto-scaling-group-name …")
+    let name = cloud.name.as_ref().map_or("…", |(name, _)| name);
+    let remedy = format!("aws autoscaling resume-processes --auto-scaling-group-name {name}");
+    // Without these an instance is never let in, or never let go; a launch is not its own.
+    let broken =
+        ["AddToLoadBalancer", "Terminate"].iter().any(|own| group.suspended.iter().any(|held| held == own));
+    let finding = if broken { Finding::fail } else { Finding::warn };
+    finding(CHECK, held.join("; "), remedy)
 }
 
 fn of_transition(hook: Hook, hooks: &[HookInfo], cloud: &Cloud, config: &Config) -> Vec<Finding> {

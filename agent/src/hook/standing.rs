@@ -20,6 +20,8 @@ pub fn standing(hook: Hook, state: &str, target: Option<&str>) -> Standing {
     match (hook, state) {
         (Hook::Launch, "Pending" | "Warmed:Pending") => Standing::Before,
         (Hook::Launch, "Pending:Wait" | "Warmed:Pending:Wait") => Standing::Wait,
+        // The launch hook is asked again once the root is another: an agent may run from it before the group knows.
+        (Hook::Launch, state) if is_new_root(state) => Standing::Before,
         // Called into service from the pool: the second action lies ahead.
         (Hook::Launch, _) if place == Some(Place::Service) && is_pooled(state) => Standing::Before,
         (Hook::Launch, known) if is_known(known) => Standing::Past,
@@ -37,13 +39,18 @@ fn is_pooled(state: &str) -> bool {
     matches!(state, "Warmed:Pending:Proceed" | "Warmed:Stopped" | "Warmed:Running" | "Warmed:Hibernated")
 }
 
+/// An instance refresh replaces the root volume, or has.
+fn is_new_root(state: &str) -> bool {
+    state.starts_with("ReplacingRootVolume") || state == "RootVolumeReplaced"
+}
+
 fn is_past_terminate(state: &str) -> bool {
     let state = state.strip_prefix("Warmed:").unwrap_or(state);
     matches!(state, "Terminating:Proceed" | "Terminating:Retained" | "Terminated" | "Detached")
 }
 
 fn is_known(state: &str) -> bool {
-    const FAMILIES: [&str; 9] = [
+    const FAMILIES: [&str; 8] = [
         "Pending",
         "InService",
         "Terminating",
@@ -52,9 +59,8 @@ fn is_known(state: &str) -> bool {
         "EnteringStandby",
         "Standby",
         "Warmed",
-        "ReplacingRootVolume",
     ];
-    FAMILIES.iter().any(|family| state.starts_with(family)) || state == "RootVolumeReplaced"
+    FAMILIES.iter().any(|family| state.starts_with(family))
 }
 
 #[cfg(test)]
@@ -89,10 +95,10 @@ mod tests {
             ("Warmed:Terminating:Proceed", Past, Past),
             ("Warmed:Terminating:Retained", Past, Past),
             ("Warmed:Terminated", Past, Past),
-            ("ReplacingRootVolume", Past, Before),
-            ("ReplacingRootVolume:Wait", Past, Before),
-            ("ReplacingRootVolume:Proceed", Past, Before),
-            ("RootVolumeReplaced", Past, Before),
+            ("ReplacingRootVolume", Before, Before),
+            ("ReplacingRootVolume:Wait", Before, Before),
+            ("ReplacingRootVolume:Proceed", Before, Before),
+            ("RootVolumeReplaced", Before, Before),
             ("SomethingNew", Before, Before),
             ("", Before, Before),
         ];

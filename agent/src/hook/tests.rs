@@ -33,13 +33,15 @@ async fn nothing_is_called_where_nothing_waits() {
 }
 
 #[tokio::test]
-async fn a_root_that_is_replaced_or_a_detached_instance_owes_no_launch_and_an_unknown_state_decides_nothing()
-{
-    for state in [&["ReplacingRootVolume:Wait"][..], &["RootVolumeReplaced"], &["Detaching"], &["Detached"]] {
+async fn a_detached_instance_owes_no_launch_a_new_root_owes_one_and_an_unknown_state_decides_nothing() {
+    for state in [&["Detaching"][..], &["Detached"]] {
         let asg = Asg::start(state, &["only"], &[]).await;
         assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::NothingOwed, "{state:?}");
         assert!(asg.calls("CompleteLifecycleAction").is_empty());
     }
+    let replaced = &["ReplacingRootVolume:Proceed", "RootVolumeReplaced", "Pending", "Pending:Wait"];
+    let asg = Asg::start(replaced, &["only"], &[(200, "")]).await;
+    assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::Completed);
     let asg = Asg::start(&["SomethingNew", "Pending:Wait"], &["only"], &[(200, "")]).await;
     assert_eq!(asg.complete(Hook::Launch, Verdict::Continue).await, Settled::Completed);
     let asg = Asg::start(&["Terminating", "SomethingNew", "Terminating:Wait"], &["only"], &[(200, "")]).await;

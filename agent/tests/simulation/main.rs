@@ -60,6 +60,8 @@ const MUST_BE_SEEN: &[&str] = &[
     "unanswered: policy waits",
     "unanswered: not decided yet",
     "unanswered: outage",
+    "unanswered: root replacement not shown",
+    "launched from a new root",
 ];
 
 #[test]

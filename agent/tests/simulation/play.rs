@@ -45,7 +45,7 @@ pub(crate) async fn play(seed: u64) -> Ended {
         off: None,
         stops: None,
         asleep: None,
-        new_root: false,
+        new_root: None,
     };
     while !play.is_over() {
         play.act().await;
@@ -77,8 +77,8 @@ struct Play {
     stops: Option<(Order, Duration)>,
     /// It is off or hibernated, for the pool.
     asleep: Option<Order>,
-    /// Its next boot is from a new root.
-    new_root: bool,
+    /// When EC2 tells the group that the root is another; the agent may run from it by then.
+    new_root: Option<Duration>,
 }
 
 impl Play {
@@ -93,8 +93,8 @@ impl Play {
 
     /// Until something is due.
     async fn wait(&mut self) {
-        let due =
-            [self.fates.front().map(|(at, _)| *at), self.starts, self.off, self.stops.map(|(_, at)| at)];
+        let (fate, stops) = (self.fates.front().map(|(at, _)| *at), self.stops.map(|(_, at)| at));
+        let due = [fate, self.starts, self.off, stops, self.new_root];
         let now = self.cloud.now();
         let next = due.into_iter().flatten().fold(now + LOOK, Duration::min);
         let (timer, changed) = (sleep_until(self.cloud.instant(next.max(now))), self.cloud.changed());
@@ -164,11 +164,11 @@ impl Play {
             }
             self.cloud.lock().apply(&Event::Stopped, now);
         }
+        if self.new_root.take_if(|at| *at <= now).is_some() {
+            self.cloud.lock().apply(&Event::RootReplaced, now);
+        }
         if self.starts.is_some_and(|at| at <= now) {
             self.starts = None;
-            if std::mem::take(&mut self.new_root) {
-                self.cloud.lock().apply(&Event::RootReplaced, now);
-            }
             let process = Process::start(&self.cloud, &self.saved, now.saturating_sub(self.booted));
             if self.asleep.take() == Some(Order::Hibernate) {
                 self.cloud.lock().witness.woke(now);

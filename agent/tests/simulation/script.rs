@@ -132,6 +132,7 @@ impl Script {
                     transition,
                     heartbeat: seconds(draw, 30, 90),
                     default_result,
+                    notifies: None,
                 });
             }
         }
@@ -142,6 +143,7 @@ impl Script {
                 transition: if launching { Transition::Launching } else { Transition::Terminating },
                 heartbeat: seconds(draw, 30, 60),
                 default_result: ActionResult::Continue,
+                notifies: None,
             });
         }
         let pool = draw.random_bool(0.2).then(|| pool(draw));
@@ -245,7 +247,10 @@ fn ways(
         4 => go(draw, Fate::NewRoot, 40_000),
         _ => {}
     }
-    *end = (*end).max(ways.last().map_or(Duration::ZERO, |(last, _)| *last + millis(draw, 0, 60_000)));
+    // A new root takes a delay, a hook that nobody answers, and a boot.
+    let renewed = ways.iter().any(|(_, fate)| *fate == Fate::NewRoot);
+    let longest = if renewed { 240_000 } else { 60_000 };
+    *end = (*end).max(ways.last().map_or(Duration::ZERO, |(last, _)| *last + millis(draw, 0, longest)));
     if ways.iter().any(|(_, fate)| *fate == Fate::Detach) {
         ways.push((*end + Duration::from_secs(1), Fate::Poweroff));
     }

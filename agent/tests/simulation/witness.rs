@@ -86,6 +86,8 @@ pub(crate) struct Witness {
     answered: [bool; 2],
     /// The hook's wait was reached at least once.
     waited: [bool; 2],
+    /// The root is another, and its launch has yet to be let in.
+    renewed: bool,
     /// The list that would bring targets back was lost with its disk.
     lost: bool,
     missed: Option<Duration>,
@@ -126,6 +128,7 @@ impl Witness {
             resumed: false,
             answered: [false; 2],
             waited: [false; 2],
+            renewed: false,
             lost: false,
             missed: None,
         };

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::xml::{Node, Reply};
 use super::{Outcome, Refusal, members, required};
-use crate::cloud::{Cloud, GROUP, Inner, Member, ZONE};
+use crate::cloud::{ACCOUNT, Cloud, GROUP, Inner, Member, REGION, ZONE};
 use crate::lifecycle::{ActionResult, Event, Hook, State};
+use crate::targets::TargetGroup;
 
 const NAMESPACE: &str = "http://autoscaling.amazonaws.com/doc/2011-01-01/";
 
@@ -99,14 +100,27 @@ fn describe_groups(inner: &Inner, parameters: &Value) -> Fields {
         return vec![("AutoScalingGroups", Node::List(Vec::new()))];
     }
     let arns = inner.target_groups.iter().map(|group| Node::text(&group.arn)).collect();
+    let suspended = inner.suspended.iter().map(|process| {
+        Node::Fields(vec![
+            ("ProcessName", Node::text(process)),
+            ("SuspensionReason", Node::text("User suspended at 2026-01-01T00:00:00Z")),
+        ])
+    });
+    let arn = format!(
+        "arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:01234567-89ab-4cde-8f01-23456789abcd:\
+         autoScalingGroupName/{GROUP}"
+    );
     let mut fields = vec![
         ("AutoScalingGroupName", Node::text(GROUP)),
+        ("AutoScalingGroupARN", Node::text(arn)),
         ("MinSize", Node::text(0)),
         ("MaxSize", Node::text(10)),
         ("DesiredCapacity", Node::text(members_of(inner).count())),
         ("DefaultCooldown", Node::text(300)),
         ("AvailabilityZones", Node::List(vec![Node::text(ZONE)])),
         ("TargetGroupARNs", Node::List(arns)),
+        ("TrafficSources", Node::List(inner.target_groups.iter().map(source).collect())),
+        ("SuspendedProcesses", Node::List(suspended.collect())),
         ("HealthCheckType", Node::text("ELB")),
         ("HealthCheckGracePeriod", Node::text(300)),
         ("CreatedTime", Node::text("2026-01-01T00:00:00Z")),
@@ -121,26 +135,35 @@ fn describe_groups(inner: &Inner, parameters: &Value) -> Fields {
 fn describe_hooks(hooks: &[Hook], names: &[&str]) -> Fields {
     let wanted = hooks.iter().filter(|hook| names.is_empty() || names.contains(&hook.name.as_str()));
     let list = wanted.map(|hook| {
-        Node::Fields(vec![
+        let mut fields = vec![
             ("LifecycleHookName", Node::text(&hook.name)),
             ("AutoScalingGroupName", Node::text(GROUP)),
             ("LifecycleTransition", Node::text(hook.transition.name())),
             ("HeartbeatTimeout", Node::text(hook.heartbeat.as_secs())),
             ("GlobalTimeout", Node::text(hook.global().as_secs())),
             ("DefaultResult", Node::text(hook.default_result.name())),
-        ])
+        ];
+        if let Some(arn) = &hook.notifies {
+            let role = format!("arn:aws:iam::{ACCOUNT}:role/hooks");
+            fields.extend([("NotificationTargetARN", Node::text(arn)), ("RoleARN", Node::text(role))]);
+        }
+        Node::Fields(fields)
     });
     vec![("LifecycleHooks", Node::List(list.collect()))]
 }
 
+/// A target group as a traffic source.
+fn source(group: &TargetGroup) -> Node {
+    Node::Fields(vec![("Identifier", Node::text(&group.arn)), ("Type", Node::text("elbv2"))])
+}
+
 fn describe_sources(inner: &Inner) -> Fields {
     let list = inner.target_groups.iter().map(|group| {
-        Node::Fields(vec![
-            ("TrafficSource", Node::text(&group.arn)),
-            ("State", Node::text("InService")),
-            ("Identifier", Node::text(&group.arn)),
-            ("Type", Node::text("elbv2")),
-        ])
+        let mut fields = vec![("TrafficSource", Node::text(&group.arn)), ("State", Node::text("InService"))];
+        if let Node::Fields(named) = source(group) {
+            fields.extend(named);
+        }
+        Node::Fields(fields)
     });
     vec![("TrafficSources", Node::List(list.collect()))]
 }

@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::cloud::{GROUP, Launch, REGION};
-use crate::lifecycle::{ActionResult, Event, Hook, Transition};
+use crate::faults::{On, Span};
+use crate::lifecycle::{ActionResult, Event, Hook, State, Transition};
 use crate::peer::Peer;
 use crate::server::serve;
 use crate::targets::TargetGroup;
@@ -119,6 +120,48 @@ async fn targets_drain_by_id_and_port() {
 }
 
 #[tokio::test]
+async fn a_target_group_shows_its_settings_and_takes_running_instances_alone() {
+    let stage = stage().await;
+    let client = client!(aws_sdk_elasticloadbalancingv2, stage, ACCESS_KEY);
+    let all = client.describe_target_groups().send().await.unwrap();
+    let [group] = all.target_groups() else { panic!("{all:?}") };
+    assert_eq!((group.target_group_arn(), group.target_group_name()), (Some(ARN), Some("x")));
+    assert_eq!((group.port(), group.health_check_path()), (Some(80), Some("/healthz")));
+    assert_eq!(group.load_balancer_arns().len(), 1);
+    let other = client.describe_target_groups().target_group_arns("arn:other").send().await.unwrap_err();
+    assert!(other.into_service_error().is_target_group_not_found_exception());
+
+    let register = async |ids: &[&str]| {
+        let targets = ids.iter().map(|id| TargetDescription::builder().id(*id).build()).collect();
+        let call = client.register_targets().target_group_arn(ARN).set_targets(Some(targets));
+        call.send().await.map_err(aws_sdk_elasticloadbalancingv2::error::SdkError::into_service_error)
+    };
+    let unknown = register(&[ID, "i-00000000000000000"]).await.unwrap_err();
+    assert!(unknown.is_invalid_target_exception(), "{unknown:?}");
+    assert_eq!(stage.cloud.lock().target_groups[0].targets().count(), 0, "all or none");
+    register(&[ID]).await.unwrap();
+    stage.cloud.apply(ID, &Event::PoweredOff).unwrap();
+    assert!(register(&[ID]).await.unwrap_err().is_invalid_target_exception(), "it does not run");
+}
+
+#[tokio::test]
+async fn what_iam_denies_has_no_effect_and_names_the_action() {
+    let stage = stage().await;
+    let action = "CompleteLifecycleAction";
+    stage.cloud.faults().plan(On::Call(action), Fault::Denied, Span::Always, Duration::ZERO);
+    stage.wait_state();
+    let client = client!(aws_sdk_autoscaling, stage, ACCESS_KEY);
+    let call = client.complete_lifecycle_action().auto_scaling_group_name(GROUP).lifecycle_hook_name("leave");
+    let error = call.instance_id(ID).lifecycle_action_result("CONTINUE").send().await.unwrap_err();
+    let error = error.into_service_error();
+    assert_eq!(error.code(), Some("AccessDenied"));
+    assert!(
+        error.message().is_some_and(|said| said.contains("perform: autoscaling:CompleteLifecycleAction"))
+    );
+    assert_eq!(stage.cloud.lock().state(ID).map(State::name), Some("Terminating:Wait"));
+}
+
+#[tokio::test]
 async fn strangers_and_unknown_actions_are_refused_and_logged() {
     let stage = stage().await;
     let stranger = client!(aws_sdk_autoscaling, stage, "AKIASTRANGER");
@@ -153,6 +196,7 @@ async fn stage() -> Local {
         transition: Transition::Terminating,
         heartbeat: Duration::from_mins(1),
         default_result: ActionResult::Abandon,
+        notifies: None,
     };
     let group = TargetGroup::new(ARN.to_owned(), 80, Duration::from_secs(15));
     let (cloud, _) = Cloud::new(vec![hook], vec![group], Duration::ZERO, Arc::new(|_| {}));

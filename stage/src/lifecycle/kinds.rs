@@ -27,7 +27,7 @@ pub enum Event {
     Detached,
     /// An instance refresh with the strategy `ReplaceRootVolume` has come to it.
     RootReplacement,
-    /// The new root has booted.
+    /// EC2 has replaced the root. The new one may have booted before that is known.
     RootReplaced,
     /// No target group has it any more by the group's doing, deregistration delays included.
     TargetsGone,
@@ -63,7 +63,7 @@ pub enum Order {
     Hibernate,
     /// Start it again from where it was stopped, or resume it.
     Start,
-    /// Give it a fresh root and boot from that, then send [`Event::RootReplaced`].
+    /// Give it a fresh root and boot from that; [`Event::RootReplaced`] follows when EC2 says so.
     ReplaceRoot,
 }
 

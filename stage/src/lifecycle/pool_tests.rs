@@ -14,7 +14,7 @@ fn play(life: &mut Lifecycle, from: u32, events: &[Event]) -> Vec<String> {
                 Effect::Machine(order) => seen.push(format!("{order:?}")),
                 Effect::Register => seen.push("register".to_owned()),
                 Effect::Deregister => seen.push("deregister".to_owned()),
-                Effect::TimedOut(hook, _) => panic!("{hook} timed out"),
+                Effect::TimedOut(hook, _) => seen.push(format!("{hook} timed out")),
             }
         }
     }
@@ -91,15 +91,37 @@ fn a_detached_instance_is_nobodys() {
 }
 
 #[test]
-fn a_new_root_keeps_the_instance() {
+fn a_new_root_is_let_go_by_the_terminate_hook_and_in_by_the_launch_hook() {
     let mut life = serving();
-    let seen = play(&mut life, 10, &[Event::RootReplacement, Event::Tick, Event::Tick]);
-    let replacing =
-        ["ReplacingRootVolume", "ReplacingRootVolume:Wait", "ReplacingRootVolume:Proceed", "ReplaceRoot"];
-    assert_eq!(seen, replacing);
+    let leave = [Event::RootReplacement, Event::Tick, Event::TargetsGone];
+    assert_eq!(
+        play(&mut life, 10, &leave),
+        ["ReplacingRootVolume", "deregister", "ReplacingRootVolume:Wait"]
+    );
     assert_eq!(life.target(), Some("InService"));
-    let seen = play(&mut life, 20, &[Event::RootReplaced, Event::Tick]);
-    assert_eq!(seen, ["RootVolumeReplaced", "InService"]);
+    let seen = play(&mut life, 20, &[Event::RootReplaced, Event::Tick, done("terminate")]);
+    assert_eq!(seen, ["ReplacingRootVolume:Proceed", "ReplaceRoot"]);
+    let come = [Event::Tick, Event::RootReplaced, Event::Tick];
+    assert_eq!(play(&mut life, 30, &come), ["RootVolumeReplaced", "Pending"]);
+    assert_eq!(life.target(), Some("InService"));
+    let come = [Event::Tick, done("launch"), Event::Registered];
+    assert_eq!(play(&mut life, 33, &come), ["Pending:Wait", "Pending:Proceed", "register", "InService"]);
+    let seen = play(&mut life, 40, &[Event::ScaledIn, Event::Tick]);
+    assert_eq!(seen, ["Terminating", "deregister"], "the next leave is one of its own");
+}
+
+#[test]
+fn a_terminate_hook_that_nobody_answers_does_not_keep_the_old_root() {
+    for result in [ActionResult::Continue, ActionResult::Abandon] {
+        let mut life = serving();
+        play(&mut life, 10, &[Event::RootReplacement, Event::Tick, Event::TargetsGone]);
+        let answer = Event::Completed("terminate".to_owned(), result);
+        assert_eq!(play(&mut life, 11, &[answer]), ["ReplacingRootVolume:Proceed", "ReplaceRoot"]);
+    }
+    let mut life = serving();
+    play(&mut life, 10, &[Event::RootReplacement, Event::Tick, Event::TargetsGone]);
+    let seen = play(&mut life, 42, &[Event::Tick]);
+    assert_eq!(seen, ["terminate timed out", "ReplacingRootVolume:Proceed", "ReplaceRoot"]);
 }
 
 #[test]
@@ -164,6 +186,7 @@ fn new() -> Lifecycle {
         transition,
         heartbeat: S * 30,
         default_result: ActionResult::Abandon,
+        notifies: None,
     });
     Lifecycle::new(hooks.to_vec(), S, S, Duration::ZERO)
 }

@@ -45,13 +45,13 @@ pub enum State {
     Detaching,
     /// No member of the group any more.
     Detached,
-    /// An instance refresh replaces its root volume.
+    /// An instance refresh replaces its root volume; the group takes it out of its target groups.
     ReplacingRootVolume,
-    /// Held by hooks.
+    /// Held by terminate hooks.
     ReplacingRootVolumeWait,
     /// EC2 replaces the volume and boots the instance from it.
     ReplacingRootVolumeProceed,
-    /// The new root runs.
+    /// The new root runs; launch hooks come next.
     RootVolumeReplaced,
 }
 
@@ -108,8 +108,8 @@ impl State {
         }
     }
 
-    /// IMDS's `autoscaling/target-lifecycle-state`; absent (404) just after launch. Of the steady states that are
-    /// documented for it none speaks of the root volume: while that is replaced, the instance is bound for service.
+    /// IMDS's `autoscaling/target-lifecycle-state`; absent (404) just after launch. It names the next of the steady states
+    /// that are documented, and none of them speaks of the root volume: the instance is bound for service.
     pub fn target(self) -> Option<&'static str> {
         match self {
             State::Pending => None,
@@ -211,6 +211,8 @@ pub struct Hook {
     pub heartbeat: Duration,
     /// What happens when that runs out.
     pub default_result: ActionResult,
+    /// `NotificationTargetARN`: the queue or topic that is told when it holds an instance.
+    pub notifies: Option<String>,
 }
 
 impl Hook {

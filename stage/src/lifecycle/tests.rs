@@ -179,6 +179,7 @@ fn hooks() -> Vec<Hook> {
             transition,
             heartbeat: S * 30,
             default_result: ActionResult::Abandon,
+            notifies: None,
         })
         .to_vec()
 }

@@ -33,8 +33,9 @@ fn each_departure_of_a_group_or_hook_is_found_under_its_name() {
             "suspended",
             |c| group(c).suspended = vec!["AddToLoadBalancer".to_owned()],
             "group.processes",
-            Result::Warn,
+            Result::Fail,
         ),
+        ("no launches", |c| group(c).suspended = vec!["Launch".to_owned()], "group.processes", Result::Warn),
         ("no launch hook", |c| drop(hooks_of(c).remove(0)), "hook.launch", Result::Warn),
         ("two launch hooks", |c| again(c, 0), "hook.launch", Result::Fail),
         (

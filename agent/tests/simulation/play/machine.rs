@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kiln_agent::lifecycle::Notice;
 use kiln_stage::lifecycle::Order;
+use rand::RngExt;
 
 use super::{POWER_OFF, Play};
 
@@ -38,8 +39,10 @@ impl Play {
             }
             Order::ReplaceRoot => {
                 self.reboot().await;
-                self.cloud.lock().new_disk();
-                self.new_root = true;
+                let mut inner = self.cloud.lock();
+                inner.new_disk();
+                let later = inner.script.rng.random_range(0..2 * REBOOT.as_secs());
+                self.new_root = Some(now + Duration::from_secs(later));
             }
         }
     }

@@ -22,6 +22,13 @@ impl Witness {
             State::WarmedPendingWait(_) | State::TerminatingWait | State::WarmedTerminatingWait => {
                 self.action(Hook::Terminate);
             }
+            // A launch of its own, whose wait lies ahead.
+            State::ReplacingRootVolumeProceed => self.waited[index(Hook::Launch)] = false,
+            State::InService if self.renewed => {
+                self.renewed = false;
+                self.see("launched from a new root", at, "");
+            }
+            State::RootVolumeReplaced => self.renewed = true,
             _ => {}
         }
         if to.going() && self.flipped.is_none() {

@@ -70,7 +70,13 @@ impl Witness {
     /// The hook's wait lies ahead; a stale read of an earlier one is excused.
     pub(super) fn is_early(&self, hook: Hook, state: State) -> bool {
         let ahead = match (hook, state) {
-            (Hook::Launch, state) => matches!(state, State::Pending | State::WarmedPending(_)),
+            (Hook::Launch, state) => matches!(
+                state,
+                State::Pending
+                    | State::WarmedPending(_)
+                    | State::ReplacingRootVolumeProceed
+                    | State::RootVolumeReplaced
+            ),
             (_, State::WarmedPendingWait(_) | State::WarmedPendingProceed(_)) => !self.returning,
             (_, State::TerminatingWait | State::TerminatingProceed | State::WarmedTerminatingWait) => false,
             (_, State::WarmedTerminatingProceed) => false,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kiln_agent::lifecycle::{Lifecycle, OnFailure, Phase};
+use kiln_stage::lifecycle::State;
 
 use super::{Invariant, Reason, Witness};
 use crate::script::{LAUNCH, OTHERS, TERMINATE};
@@ -25,6 +26,7 @@ impl Witness {
             Some(Reason::Outage) => "unanswered: outage",
             Some(Reason::NotTold) => "unanswered: return not told from launch",
             Some(Reason::GoingOff) => "unanswered: going off",
+            Some(Reason::NotShown) => "unanswered: root replacement not shown",
             None => {
                 let life = format!("{:?}", self.life);
                 return self.broke(
@@ -48,6 +50,9 @@ impl Witness {
         let reach = self.calm(at);
         if self.going_off {
             return Some(Reason::GoingOff);
+        }
+        if self.state == State::ReplacingRootVolumeWait {
+            return Some(Reason::NotShown);
         }
         if hook == LAUNCH {
             if phase.is_leaving() {

@@ -52,6 +52,8 @@ pub(crate) enum Reason {
     NotTold,
     /// The machine went off, or the agent was stopped with it.
     GoingOff,
+    /// The root is replaced, of which the metadata service says nothing.
+    NotShown,
 }
 
 /// What came of a life.
