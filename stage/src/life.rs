@@ -70,8 +70,9 @@ impl Default for Timing {
             launch: Duration::from_mins(2),
             serve: Duration::from_secs(15),
             deregistration_delay: Duration::from_secs(15),
-            deregister_lag: Duration::from_secs(2),
-            propagation: Duration::from_secs(1),
+            // Shorter than the delay, it costs nothing where the agent is first, as it promises to be.
+            deregister_lag: Duration::from_secs(10),
+            propagation: Duration::from_secs(2),
             terminate_hook: Duration::from_mins(1),
             power_off: Duration::from_mins(1),
             probe_interval: Duration::from_secs(1),

@@ -68,6 +68,12 @@ impl Facts {
         })
     }
 
+    /// When the balancer learned that the instance leaves: by the agent's call, or, looked for each moment, by the group's.
+    pub(crate) fn left_at(&self) -> Option<f64> {
+        let called = self.deregistration().map(|request| request.at);
+        self.draining.map(|seen| called.map_or(seen, |called| called.min(seen)))
+    }
+
     /// The figures of the report, in seconds.
     pub(crate) fn figures(&self) -> Vec<(String, f64)> {
         let ready = self.completed(LAUNCH_HOOK).map(|at| at - self.launched);
@@ -164,7 +170,7 @@ fn deregistered_first(facts: &Facts) -> Promise {
 }
 
 fn served_while_draining(facts: &Facts) -> Promise {
-    let seen = reached(facts.draining).and_then(|at| match facts.served_while_draining {
+    let seen = reached(facts.left_at()).and_then(|at| match facts.served_while_draining {
         0 => Err(format!(
             "no request that came after the deregistration at {at:.1} s was answered by the instance"
         )),

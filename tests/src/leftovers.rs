@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub const MARK: &str = "KILN_STORY";
 
 /// The kernel needs moments to end a process namespace and its mounts; this only ends a test that failed.
-const TEARDOWN: Duration = Duration::from_secs(20);
+const TEARDOWN: Duration = Duration::from_mins(1);
 
 /// Runs a program that works in `folder`, kills it with SIGKILL as soon as a line of its stderr contains `point`, and
 /// fails unless nothing of it is left soon after. At that point at least `traces` of it can be seen.

@@ -50,7 +50,8 @@ pub struct Plan {
     pub image: fn() -> Baked,
     /// The stage.
     pub set: Set,
-    /// Files in every instance, besides a short `drain.quiet`.
+    /// Files in every instance: a `drain.quiet` that is short, and well above the balancer's propagation of a second. An
+    /// instance that is stopped when it is drained must not be asked any more by then.
     pub props: Vec<Prop>,
     /// What the users want.
     pub users: Users,
@@ -64,7 +65,7 @@ impl Default for Plan {
         Self {
             image: baked,
             set: Set::new(timing()),
-            props: vec![agent("quiet", "[drain]\nquiet = \"1s\"\n")],
+            props: vec![agent("quiet", "[drain]\nquiet = \"3s\"\n")],
             users: Users { paths, rate: 40.0, stream: None },
             bound: LONGEST,
         }

@@ -28,7 +28,8 @@ fn an_instance_serves_on_without_metadata() {
         let away = scene.at();
         nothing_but_metrics(scene, &id, from, away);
         assert_eq!(deregistered(scene, &id), [], "missing data changes nothing");
-        assert!(scene.answered_since(from) > 100, "it served all the while");
+        let served = scene.until(BOOT, || (scene.answered_since(from) > 100).then_some(()));
+        served.await.expect("it served all the while");
 
         // A scale-in that falls into an outage is seen after it.
         scene.fault(On::Imds, Fault::Unanswered, Span::For(OUTAGE));

@@ -2,24 +2,29 @@
 
 use kiln_stage::Launch;
 use kiln_stage::lifecycle::{Event, State};
-use kiln_tests::story::{BOOT, Plan, served, serving, stream};
+use kiln_tests::story::{BOOT, Plan, agent, served, serving, stream};
 use kiln_tests::told::{completed_once, drain_took, no_request_failed};
 use std::io::Write;
 use std::time::Duration;
 
-/// As `Plan` configures it.
-const QUIET: Duration = Duration::from_secs(1);
+/// The group's, which a drain without connections does not wait for.
+const DELAY: Duration = Duration::from_mins(3);
+/// Two seconds after `quiet` on a machine at rest, as `make scale-ins` shows; here the machine may do much besides.
+const SOON: Duration = Duration::from_secs(30);
 
 #[test]
-fn a_drain_without_connections_ends_two_seconds_after_quiet_at_most() {
-    Plan::default().play(async |scene| {
+fn a_drain_without_connections_does_not_wait_for_the_delay() {
+    let mut plan = Plan::default();
+    plan.set.target_groups[0].delay = DELAY;
+    plan.play(async |scene| {
         let id = serving(scene, Launch::default(), &[]).await;
         no_request_failed(scene).await;
         scene.wish(&id, &Event::ScaledIn);
-        scene.reaches(&id, State::Terminated, BOOT).await.expect("it is released");
+        scene.phase(&id, "drained", BOOT).await.expect("it drains");
+        assert_eq!(scene.state(&id), Some(State::Terminating), "its delay is not over");
         let took = drain_took(scene, &id).await;
         scene.tell(format!("drained in {} ms", took.as_millis()));
-        assert!(took <= QUIET + Duration::from_secs(2), "{took:?}");
+        assert!(took < SOON, "{took:?}");
     });
 }
 
@@ -29,6 +34,8 @@ fn consecutive_scale_ins_drop_nothing() {
     let count: u32 = std::env::var("KILN_SCALE_INS").map_or(2, |count| count.parse().expect("a number"));
     let mut plan = Plan { bound: Duration::from_hours(2), ..Plan::default() };
     plan.users.stream = Some(stream(2));
+    // As the published figures have it; the hook holds the instance beyond it.
+    plan.props.push(agent("quiet", "[drain]\nquiet = \"1s\"\n"));
     plan.play(async |scene| {
         let mut drains = Vec::new();
         let mut oldest = serving(scene, Launch::default(), &[]).await;

@@ -6,8 +6,8 @@ use kiln_tests::story::{Plan, served, serving, stream};
 use kiln_tests::told::{completed_once, no_request_failed, nothing_but_metrics, of};
 use std::time::Duration;
 
-/// From the wish to its end: the deregistration delay, with room.
-const WAY: Duration = Duration::from_secs(30);
+/// From the wish to its end: the deregistration delay, with much room for a slow machine.
+const WAY: Duration = Duration::from_mins(2);
 
 #[test]
 fn standby_is_left_again_without_a_hook() {

@@ -17,6 +17,8 @@ fn every_port_of_every_group_is_told_to_leave() {
     let mut plan = Plan::default();
     let api = TargetGroup::new(arn("kiln-api"), 8080, DELAY).checked_at("/api/health", Some(8081));
     plan.set.target_groups.push(api);
+    // The agent is first: what the group has told already, it only reads.
+    plan.set.timing.deregister_lag = DELAY;
     plan.props.push(Prop::file("/etc/nginx/conf.d/ports.conf", PORTS));
     plan.users.stream = Some(stream(3));
     plan.play(async |scene| {

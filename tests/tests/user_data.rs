@@ -1,11 +1,12 @@
 //! User data in a real boot: every format at once, floods, daemons, and a script that never ends.
 
 use flate2::{Compression, write::GzEncoder};
-use kiln_stage::Launch;
-use kiln_stage::lifecycle::State;
+use kiln_stage::lifecycle::{ActionResult, Event, State, Transition};
+use kiln_stage::{Launch, hook};
 use kiln_tests::story::{BOOT, Plan, agent, inside, serving};
 use kiln_tests::told::{completed_once, no_request_failed, of};
 use std::io::Write;
+use std::time::Duration;
 
 /// EC2 user guide: user data is at most 16 KiB before it is encoded for the API.
 const LIMIT: usize = 16 * 1024;
@@ -156,6 +157,9 @@ fn a_script_that_never_ends_is_ended_and_the_launch_abandoned() {
         "#!/bin/sh\ntrap '' TERM INT HUP\necho begun >/var/begun\nsleep 86400 &\nwhile :; do wait; done\n";
     let mut plan = Plan::default();
     plan.props.push(agent("bootstrap", "[bootstrap]\ntimeout = \"3s\"\n"));
+    // Holds the instance for a look at what is left of the script.
+    plan.set.hooks.push(hook("inspection", Transition::Terminating, Duration::from_mins(5)));
+    plan.props.push(agent("hooks", "[lifecycle]\nterminate_hook = \"kiln-terminate\"\n"));
     plan.play(async |scene| {
         let how = Launch { user_data: Some(ENDLESS.into()), ..Launch::default() };
         let id = scene.launch(how, &[]).await.expect("an instance boots");
@@ -163,6 +167,8 @@ fn a_script_that_never_ends_is_ended_and_the_launch_abandoned() {
             scene.asked(&id, "CompleteLifecycleAction", 0.0, BOOT).await.expect("it answers the hook");
         assert_eq!(abandon.parameter("LifecycleActionResult"), Some("ABANDON"), "{abandon:?}");
         assert_eq!(inside(scene, &id, &["pgrep", "-fc", "sleep 86400"]).await.trim(), "0", "killed whole");
+        scene.reaches(&id, State::TerminatingWait, BOOT).await.expect("the group lets it go");
+        scene.wish(&id, &Event::Completed("inspection".to_owned(), ActionResult::Continue));
         scene.reaches(&id, State::Terminated, BOOT).await.expect("it is replaced");
         let answers = of(scene, &id, "CompleteLifecycleAction");
         let launch = answers.iter().filter(|call| call.parameter("LifecycleHookName") == Some("kiln-launch"));

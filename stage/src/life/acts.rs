@@ -23,7 +23,7 @@ const AFTER_ABANDON: Duration = Duration::from_secs(6);
 /// A launch that takes longer than this is looked at, and again after as long.
 const LOOK: Duration = Duration::from_secs(20);
 /// From registration to two passed probes, with much room for a slow machine.
-const HEALTHY: Duration = Duration::from_secs(30);
+const HEALTHY: Duration = Duration::from_mins(1);
 /// Lines of a report; enough for a failed boot without its routine.
 const TAIL: usize = 60;
 
@@ -165,12 +165,12 @@ impl<'a> Play<'a> {
 
     /// The load ends, the promises are judged.
     pub(super) async fn end(mut self, started_at: jiff::Timestamp) -> Rehearsal {
-        if let Some(at) = self.facts.draining {
+        self.facts.requests = self.scene.requests();
+        if let Some(at) = self.facts.left_at() {
             self.facts.served_while_draining = self.scene.answered_since(at);
         }
         self.facts.load = self.scene.users_leave().await;
         self.facts.epoch = started_at.as_duration().as_secs_f64();
-        self.facts.requests = self.scene.requests();
         let promises = judge(&self.facts);
         self.figures.extend(self.facts.figures());
         let kept = promises.iter().all(|promise| promise.kept);
