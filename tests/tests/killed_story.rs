@@ -17,7 +17,7 @@ fn a_killed_story_leaves_nothing_behind() {
     for point in ["Pending:Wait", "sends requests to"] {
         let scratch = tempfile::Builder::new().prefix("kiln-").tempdir().expect("make a scratch folder");
         let story = played("a_killed_story_leaves_nothing_behind", scratch.path());
-        // The stage's own programs and those of an instance that boots.
-        kill_at(story, scratch.path(), point, 10);
+        // The story, its balancer, and the first process of an instance that boots: a slow machine has no more by then.
+        kill_at(story, scratch.path(), point, 3);
     }
 }
