@@ -18,6 +18,7 @@ use kiln_image::{Base, BaseSpec, Deb, DiskSpec, Error, Overlay, Tools, ids, lock
 
 use crate::bench::Bench;
 use crate::cache::{self, InUse};
+use crate::expect::Found;
 use crate::host;
 use crate::inputs::Inputs;
 use crate::lockfile::{self, Lockfile};
@@ -28,7 +29,7 @@ use crate::receipt::{BaseInput, Change, DiskFile, Receipt, RootFile, ServiceRele
 use crate::release::Built;
 use crate::report::{Outcome, Saying, StepRecord};
 use crate::store::Store;
-use crate::{carried, clean, residue, sbom, uv};
+use crate::{carried, clean, residue, sbom, units, uv};
 
 /// Another bake of the same digest takes a minute or two; past this it hangs.
 const LOCK_WAIT: Duration = Duration::from_mins(15);
@@ -226,7 +227,10 @@ impl Bake<'_> {
         })?;
         self.step("clean", |_| Ok((clean::root(overlay.merged())?, Outcome::Built, String::new())))?;
         let software = self.step("assert", |_| {
-            let files = residue::check(overlay.merged())?;
+            let mut found = Found::default();
+            let files = residue::check(overlay.merged(), |path, entry| found.see(path, entry))?;
+            found.read(overlay.merged());
+            found.judge(&manifest.expect, &units::wanted(manifest, &inputs.files))?;
             Ok((sbom::collect(overlay.merged())?, Outcome::Built, format!("{files} files, no findings")))
         })?;
         overlay.unmount()?;

@@ -98,7 +98,7 @@ fn recipe() -> Part {
 
 /// The manifest by meaning: comments, order of keys, and where the app lies do not count.
 fn manifest_part(manifest: &Manifest) -> anyhow::Result<Part> {
-    let counted = serde_json::to_vec(&(&manifest.image, &manifest.services));
+    let counted = serde_json::to_vec(&(&manifest.image, &manifest.services, &manifest.expect));
     let counted = counted.context("failed to write the manifest as JSON")?;
     Ok(Part { part: "manifest".into(), sha256: sources::hash_bytes(counted) })
 }

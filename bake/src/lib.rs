@@ -42,6 +42,7 @@ pub mod units;
 pub mod verify;
 pub mod clean;
 pub mod residue;
+pub mod expect;
 pub mod sbom;
 pub mod receipt;
 

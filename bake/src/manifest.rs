@@ -36,6 +36,8 @@ pub struct Manifest {
     pub services: Vec<Service>,
     /// `[aws] region`; the AWS environment decides where it is absent.
     pub region: Option<String>,
+    /// What the image may hold besides Kiln's own.
+    pub expect: Expect,
     /// What a rehearsal asks for; not part of the image.
     pub rehearse: Rehearse,
     /// What instances are given at launch; not part of the image.
@@ -70,6 +72,21 @@ pub struct Service {
     pub frontend: Option<Frontend>,
     /// Answers 200 when this service can serve; under `path`.
     pub health: Option<String>,
+}
+
+/// `[expect]`: what a package or the app brings on purpose; anything else of its kind fails the bake.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Expect {
+    /// SUID and SGID files, absolute.
+    pub set_id: Vec<String>,
+    /// Files and folders that everybody may write, absolute.
+    pub world_writable: Vec<String>,
+    /// Addresses as the configuration writes them: `8080`, `127.0.0.1:5432`.
+    pub ports: Vec<String>,
+    /// Enabled units.
+    pub units: Vec<String>,
+    /// Users with a shell.
+    pub shells: Vec<String>,
 }
 
 /// `[rehearse]`: URL paths as users see them.

@@ -32,11 +32,11 @@ impl fmt::Display for Residue {
     }
 }
 
-/// Looks at every file of `root`; returns how many that were.
+/// Looks at every file of `root`; returns how many that were. `see` is shown each on the way.
 ///
 /// # Errors
 /// [`Residue`] with every finding, or a file that cannot be read.
-pub fn check(root: &Path) -> anyhow::Result<usize> {
+pub fn check(root: &Path, mut see: impl FnMut(&str, &fs::Metadata)) -> anyhow::Result<usize> {
     let mut findings = Vec::new();
     let mut count = 0;
     for entry in walkdir::WalkDir::new(root).sort_by_file_name() {
@@ -47,6 +47,7 @@ pub fn check(root: &Path) -> anyhow::Result<usize> {
         };
         count += 1;
         let found = entry.metadata().with_context(|| format!("failed to stat {path}"))?;
+        see(path, &found);
         let mut rule = if found.is_dir() { folder_rule(path) } else { file_rule(path, found.len()) };
         if rule.is_none() && found.is_file() && found.len() <= READ_UP_TO && may_hold_secrets(path) {
             let content = fs::read(entry.path()).with_context(|| format!("failed to read {path}"))?;
@@ -176,7 +177,7 @@ mod tests {
     fn a_clean_root_passes() {
         let clean =
             [("srv/shop/releases/1/src/shop.py", "app = 1"), ("var/log/wtmp", ""), ("usr/bin/python3", "")];
-        assert!(check(root_with(&clean).path()).is_ok());
+        assert!(check(root_with(&clean).path(), |_, _| ()).is_ok());
     }
 
     #[test]
@@ -198,7 +199,7 @@ mod tests {
             ("etc/shadow", "root:$y$j9T$abc:19000::::::\n", "password"),
         ];
         for (path, content, expected) in table {
-            let error = check(root_with(&[(path, content)]).path()).expect_err(path).to_string();
+            let error = check(root_with(&[(path, content)]).path(), |_, _| ()).expect_err(path).to_string();
             assert!(error.contains(&format!("/{path}: ")) && error.contains(expected), "{error}");
             assert!(content.len() < 3 || !error.contains(content.trim()), "the value is not told: {error}");
         }

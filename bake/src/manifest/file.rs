@@ -16,6 +16,8 @@ pub(super) struct ManifestFile {
     #[serde(default)]
     pub(super) aws: AwsTable,
     #[serde(default)]
+    pub(super) expect: ExpectTable,
+    #[serde(default)]
     pub(super) rehearse: RehearseTable,
     pub(super) userdata: Option<Spanned<UserDataTable>>,
 }
@@ -48,6 +50,16 @@ pub(super) struct ServiceTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct AwsTable {
     pub(super) region: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ExpectTable {
+    pub(super) set_id: Vec<Text>,
+    pub(super) world_writable: Vec<Text>,
+    pub(super) ports: Vec<Text>,
+    pub(super) units: Vec<Text>,
+    pub(super) shells: Vec<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

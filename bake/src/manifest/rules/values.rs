@@ -4,6 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use toml::Spanned;
 
+use super::super::Expect;
+use super::super::file::ExpectTable;
 use super::Rules;
 
 /// Of the base roots that exist.
@@ -114,6 +116,27 @@ impl Rules<'_> {
             self.complain(path.span(), message);
         }
         value.clone()
+    }
+
+    pub(super) fn expect(&mut self, table: ExpectTable) -> Expect {
+        let ExpectTable { set_id, world_writable, ports, units, shells } = table;
+        for path in set_id.iter().chain(&world_writable).filter(|path| !path.get_ref().starts_with('/')) {
+            let message = format!("'{}' is no absolute path: begin it with '/'", path.get_ref());
+            self.complain(path.span(), message);
+        }
+        for unit in units.iter().filter(|unit| !unit.get_ref().contains('.')) {
+            let message =
+                format!("'{0}' is no unit: name its kind, too, as in '{0}.service'", unit.get_ref());
+            self.complain(unit.span(), message);
+        }
+        let plain = |texts: Vec<Spanned<String>>| texts.into_iter().map(Spanned::into_inner).collect();
+        Expect {
+            set_id: plain(set_id),
+            world_writable: plain(world_writable),
+            ports: plain(ports),
+            units: plain(units),
+            shells: plain(shells),
+        }
     }
 
     pub(super) fn wsgi(&mut self, wsgi: &Spanned<String>) -> String {
