@@ -94,7 +94,7 @@ fn kind_of(code: &str) -> Kind {
         | "RequestLimitExceeded"
         | "TooManyRequestsException"
         | "SlowDown" => Kind::Throttled,
-        "ResourceNotFoundException" => Kind::NotFound,
+        "ResourceNotFoundException" | "ParameterNotFound" => Kind::NotFound,
         code if code.ends_with(".NotFound") || code.ends_with(".Unavailable") => Kind::NotFound,
         "ValidationException" | "ValidationError" | "ConflictException" | "ServiceQuotaExceededException" => {
             Kind::Refused

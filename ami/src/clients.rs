@@ -12,15 +12,18 @@ use crate::error::Error;
 /// Attempts at one call. Nine waits of at most eight seconds: what throttles for longer than a minute is reported.
 pub(crate) const ATTEMPTS: u32 = 10;
 
-/// The two clients that a publication needs.
+/// The clients that a publication needs.
 #[derive(Debug, Clone)]
 pub struct Clients {
     /// EBS direct APIs.
     pub ebs: aws_sdk_ebs::Client,
     /// EC2.
     pub ec2: aws_sdk_ec2::Client,
-    /// The region that both talk to.
+    /// SSM, for parameters that name images.
+    pub ssm: aws_sdk_ssm::Client,
+    /// The region that all talk to.
     pub region: String,
+    config: SdkConfig,
 }
 
 /// The SDK's default chain (environment, profile, container, instance role) with Kiln's HTTP stack, timeouts and
@@ -68,6 +71,20 @@ impl Clients {
             .region()
             .ok_or_else(|| Error::Spec("no AWS region is set; name one with --region, as [aws] region in kiln.toml, or in AWS_REGION".to_owned()))?
             .to_string();
-        Ok(Self { ebs: aws_sdk_ebs::Client::new(config), ec2: aws_sdk_ec2::Client::new(config), region })
+        let (ec2, ssm) = (aws_sdk_ec2::Client::new(config), aws_sdk_ssm::Client::new(config));
+        Ok(Self { ebs: aws_sdk_ebs::Client::new(config), ec2, ssm, region, config: config.clone() })
+    }
+
+    /// The same account in another region.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        let config = self.config.to_builder().region(Region::new(region.to_owned())).build();
+        Self {
+            ebs: aws_sdk_ebs::Client::new(&config),
+            ec2: aws_sdk_ec2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
+            region: region.to_owned(),
+            config,
+        }
     }
 }

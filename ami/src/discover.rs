@@ -10,8 +10,11 @@ use crate::clients::Clients;
 use crate::error::Error;
 use crate::image::tag;
 use crate::journal::Journal;
-use crate::spec::{DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHING, STATE_TAG};
-use crate::thing::{Head, SnapshotAsk, What};
+use crate::parameter;
+use crate::spec::{
+    After, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHING, STATE_TAG,
+};
+use crate::thing::{CopyAsk, Head, SnapshotAsk, What};
 
 /// A publication that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,10 @@ pub struct Open {
     pub snapshots: Vec<String>,
     /// Its image: id and name.
     pub image: Option<(String, String)>,
+    /// Copies of it: region, id and name.
+    pub copies: Vec<(String, String, String)>,
+    /// Parameters that name them, with what they named before.
+    pub parameters: Vec<What>,
 }
 
 impl Open {
@@ -51,26 +58,38 @@ impl Open {
             journal.intend(What::Image { name: name.clone() })?;
             journal.made("image", id)?;
         }
+        for (region, id, name) in &self.copies {
+            let ask = CopyAsk {
+                region: region.clone(),
+                source_image: String::new(),
+                source_region: String::new(),
+                name: name.clone(),
+                tags: BTreeMap::new(),
+                kms_key: None,
+            };
+            journal.intend(What::Copy(ask))?;
+            journal.made(&format!("copy in {region}"), id)?;
+        }
+        for parameter in &self.parameters {
+            journal.intend(parameter.clone())?;
+        }
         Ok(journal)
     }
 }
 
-/// Every publication in the clients' region that is not finished, of the images called `name` or of all.
+/// Every publication in the clients' region that is not finished, of the images called `name` or of all, with what
+/// `after` may have made elsewhere.
 ///
 /// # Errors
 /// [`Error::Call`].
-pub async fn open_publications(clients: &Clients, name: Option<&str>) -> Result<Vec<Open>, Error> {
-    let filter = |key: &str, value: &str| Filter::builder().name(format!("tag:{key}")).values(value).build();
+pub async fn open_publications(
+    clients: &Clients,
+    name: Option<&str>,
+    after: &After,
+) -> Result<Vec<Open>, Error> {
     let mut filters = vec![filter(STATE_TAG, PUBLISHING)];
     filters.extend(name.map(|name| filter(NAME_TAG, name)));
     let mut found: BTreeMap<String, Open> = BTreeMap::new();
-    let mut of = |tags: &[Tag]| -> Option<String> {
-        let head = head(tags, &clients.region)?;
-        let id = head.publication.clone();
-        found.entry(id.clone()).or_insert_with(|| Open { head, snapshots: Vec::new(), image: None });
-        Some(id)
-    };
-
     let mut pages = clients
         .ec2
         .describe_snapshots()
@@ -78,30 +97,76 @@ pub async fn open_publications(clients: &Clients, name: Option<&str>) -> Result<
         .set_filters(Some(filters.clone()))
         .into_paginator()
         .send();
-    let mut snapshots = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| call("ec2:DescribeSnapshots", PUBLISHING, &error))?;
         for snapshot in page.snapshots() {
-            snapshots.extend(of(snapshot.tags()).zip(snapshot.snapshot_id().map(str::to_owned)));
+            if let Some(open) = entry(&mut found, snapshot.tags(), &clients.region) {
+                open.snapshots.extend(snapshot.snapshot_id().map(str::to_owned));
+            }
         }
     }
-    let asked = clients.ec2.describe_images().owners("self").include_disabled(true);
-    let mut pages = asked.set_filters(Some(filters)).into_paginator().send();
-    let mut images = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.map_err(|error| call("ec2:DescribeImages", PUBLISHING, &error))?;
-        for image in page.images() {
-            let named = image.image_id().zip(image.name()).map(|(id, name)| (id.to_owned(), name.to_owned()));
-            images.extend(of(image.tags()).zip(named));
+    for (id, name, tags) in images(clients, filters).await? {
+        if let Some(open) = entry(&mut found, &tags, &clients.region) {
+            open.image = Some((id, name));
         }
     }
-    for (publication, id) in snapshots {
-        found.get_mut(&publication).into_iter().for_each(|open| open.snapshots.push(id.clone()));
-    }
-    for (publication, image) in images {
-        found.get_mut(&publication).into_iter().for_each(|open| open.image = Some(image.clone()));
+    for open in found.values_mut() {
+        for region in &after.regions {
+            // The copies are settled before the image: whatever they say of themselves, it is not finished.
+            let ours = vec![filter(PUBLICATION_TAG, &open.head.publication)];
+            for (id, name, _) in images(&clients.in_region(region), ours).await? {
+                open.copies.push((region.clone(), id, name));
+            }
+        }
+        if let Some(name) = &after.parameter {
+            open.parameters = parameters(clients, open, name).await?;
+        }
     }
     Ok(found.into_values().collect())
+}
+
+fn filter(key: &str, value: &str) -> Filter {
+    Filter::builder().name(format!("tag:{key}")).values(value).build()
+}
+
+fn entry<'f>(found: &'f mut BTreeMap<String, Open>, tags: &[Tag], region: &str) -> Option<&'f mut Open> {
+    let head = head(tags, region)?;
+    let new = || Open {
+        head: head.clone(),
+        snapshots: Vec::new(),
+        image: None,
+        copies: Vec::new(),
+        parameters: Vec::new(),
+    };
+    Some(found.entry(head.publication.clone()).or_insert_with(new))
+}
+
+async fn images(clients: &Clients, filters: Vec<Filter>) -> Result<Vec<(String, String, Vec<Tag>)>, Error> {
+    let asked = clients.ec2.describe_images().owners("self").include_disabled(true);
+    let mut pages = asked.set_filters(Some(filters)).into_paginator().send();
+    let mut found = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| call("ec2:DescribeImages", PUBLISHING, &error))?;
+        found.extend(page.images().iter().filter_map(|image| {
+            Some((image.image_id()?.to_owned(), image.name()?.to_owned(), image.tags().to_vec()))
+        }));
+    }
+    Ok(found)
+}
+
+/// The parameters that name one of the publication's images.
+async fn parameters(clients: &Clients, open: &Open, name: &str) -> Result<Vec<What>, Error> {
+    let home = open.image.iter().map(|(id, _)| (clients.region.clone(), id.clone()));
+    let copies = open.copies.iter().map(|(region, id, _)| (region.clone(), id.clone()));
+    let mut found = Vec::new();
+    for (region, image_id) in home.chain(copies) {
+        let there = clients.in_region(&region);
+        if parameter::get(&there, name).await?.is_some_and(|now| now.value == image_id) {
+            let before = parameter::before(&there, name, &image_id).await?;
+            found.push(What::Parameter { region, name: name.to_owned(), image_id, before });
+        }
+    }
+    Ok(found)
 }
 
 fn head(tags: &[Tag], region: &str) -> Option<Head> {

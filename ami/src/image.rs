@@ -1,10 +1,11 @@
 //! Registers a snapshot as an AMI, or adopts the image that has the same digest already.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_sdk_ec2::types::{
-    ArchitectureValues, BlockDeviceMapping, BootModeValues, EbsBlockDevice, Filter, Image, ImdsSupportValues,
-    ResourceType, Tag, TagSpecification, TpmSupportValues, VolumeType,
+    ArchitectureValues, BlockDeviceMapping, BootModeValues, EbsBlockDevice, Filter, Image, ImageState,
+    ImdsSupportValues, ResourceType, Tag, TagSpecification, TpmSupportValues, VolumeType,
 };
 
 use crate::call::{CallError, Kind, call};
@@ -68,8 +69,20 @@ impl ImageRegistration {
             wanted: spec.digest.clone(),
         };
         same_digest(image.tags(), &spec.digest).map_err(taken)?;
-        let (snapshot_id, volume_gib) =
-            root_snapshot(image).ok_or_else(|| taken("has no snapshot behind its root device".to_owned()))?;
+        let registered = |snapshot_id, volume_gib| Registered {
+            image_id: image_id.to_owned(),
+            snapshot_id,
+            volume_gib,
+            publication: tag(image.tags(), PUBLICATION_TAG).map(str::to_owned),
+            settled: tag(image.tags(), STATE_TAG) != Some(PUBLISHING),
+        };
+        let Some((snapshot_id, volume_gib)) = root_snapshot(image) else {
+            // A copy that is on its way may have none yet; it is looked at again once it is available.
+            if image.state() == Some(&ImageState::Pending) {
+                return Ok(Some(registered(String::new(), 0)));
+            }
+            return Err(taken("has no snapshot behind its root device".to_owned()));
+        };
         let snapshots = self
             .client
             .describe_snapshots()
@@ -80,13 +93,7 @@ impl ImageRegistration {
         let tags = snapshots.snapshots().first().map(aws_sdk_ec2::types::Snapshot::tags).unwrap_or_default();
         same_digest(tags, &spec.digest)
             .map_err(|why| taken(format!("rests on {snapshot_id}, which {why}")))?;
-        Ok(Some(Registered {
-            image_id: image_id.to_owned(),
-            snapshot_id,
-            volume_gib,
-            publication: tag(image.tags(), PUBLICATION_TAG).map(str::to_owned),
-            settled: tag(image.tags(), STATE_TAG) != Some(PUBLISHING),
-        }))
+        Ok(Some(registered(snapshot_id, volume_gib)))
     }
 
     /// Registers `snapshot_id`. `RegisterImage` takes no client token and inherits nothing: its defaults are a
@@ -160,6 +167,7 @@ impl ImageRegistration {
     pub(crate) async fn wait_for_image(
         &self,
         id: &str,
+        bound: Duration,
         spec: &PublishSpec,
         watch: Watch<'_>,
     ) -> Result<(), Error> {
@@ -170,7 +178,7 @@ impl ImageRegistration {
             let image = answer.images().first().ok_or_else(|| nothing(action, id))?;
             Ok(Seen::image(image.state(), image.state_reason().and_then(|reason| reason.message())))
         };
-        until_ready("image", id, spec.waits.image, &spec.waits, watch, look).await
+        until_ready("image", id, bound, &spec.waits, watch, look).await
     }
 
     /// Says on the image and its snapshot that all of the publication is done: from here on they belong to nobody's

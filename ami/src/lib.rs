@@ -38,6 +38,8 @@ mod pace;
 mod upload;
 mod image;
 mod wait;
+mod after;
+mod parameter;
 // What the caller sees.
 mod progress;
 mod receipt;
@@ -52,12 +54,12 @@ pub use disk::{BLOCK_SIZE, Disk};
 pub use error::{Error, Failure};
 pub use journal::Journal;
 pub use progress::{Progress, Watch};
-pub use publish::{ACTIONS, publish};
+pub use publish::publish;
 pub use receipt::Published;
 pub use spec::{
-    BootMode, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHED, PUBLISHING,
+    After, BootMode, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHED, PUBLISHING,
     PublishSpec, STATE_TAG, Waits,
 };
-pub use thing::{Head, SnapshotAsk, Thing, What, fresh_id};
+pub use thing::{CopyAsk, Head, SnapshotAsk, Thing, What, fresh_id};
 pub use undo::{Undone, abort};
 pub use upload::Sent;

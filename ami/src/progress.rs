@@ -53,6 +53,11 @@ pub enum Progress {
         /// The AMI's id.
         image_id: String,
     },
+    /// A step after the image.
+    Done {
+        /// In words.
+        what: String,
+    },
     /// An image of the same digest was there already; nothing is sent.
     Adopted {
         /// The AMI's id.
@@ -81,6 +86,7 @@ impl fmt::Display for Progress {
                 percent.as_ref().map_or(Ok(()), |percent| write!(f, ", {percent}"))
             }
             Self::Registered { image_id } => write!(f, "image {image_id} registered"),
+            Self::Done { what } => write!(f, "{what}"),
             Self::Adopted { image_id } => write!(f, "image {image_id} has this digest already"),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::after::{self, Place, Steps};
 use crate::blocks::{BlockDigest, Blocks, to_send};
 use crate::clients::Clients;
 use crate::disk::Disk;
@@ -17,19 +18,6 @@ use crate::thing::{SnapshotAsk, What};
 use crate::undo;
 use crate::upload::{Sent, Upload};
 use crate::wait::Seen;
-
-/// Every IAM action that [`publish`] may use, the last two only to take back what it made.
-pub const ACTIONS: &[&str] = &[
-    "ec2:DescribeImages",
-    "ec2:DescribeSnapshots",
-    "ebs:StartSnapshot",
-    "ec2:CreateTags",
-    "ebs:PutSnapshotBlock",
-    "ebs:CompleteSnapshot",
-    "ec2:RegisterImage",
-    "ec2:DeregisterImage",
-    "ec2:DeleteSnapshot",
-];
 
 /// Publishes `spec`'s disk as an AMI, or finds that it is published, or goes on with what `journal` says was begun.
 ///
@@ -50,17 +38,30 @@ pub async fn publish(
     let began = Instant::now();
     let registration = ImageRegistration::new(clients.ec2.clone());
     let done = {
-        let mut work = Work { clients, registration: &registration, spec, journal, watch, blocks: None };
+        let mut work = Work {
+            clients,
+            registration: &registration,
+            spec,
+            journal,
+            watch,
+            blocks: None,
+            places: Vec::new(),
+            changed: Vec::new(),
+        };
         let done = tokio::select! {
             biased;
             () = interrupted => Err(Error::Interrupted),
             done = work.run() => done,
         };
-        done.map(|(image, sent)| (image, sent, work.blocks))
+        done.map(|(image, sent)| Published {
+            blocks: work.blocks,
+            copies: after::copies(&work.places),
+            changed: work.changed,
+            ..receipt(clients, spec, image, sent, began)
+        })
     };
     let cause = match done {
-        Ok((image, sent, blocks)) => {
-            let receipt = Published { blocks, ..receipt(clients, spec, image, sent, began) };
+        Ok(receipt) => {
             return journal.end().map(|()| receipt).map_err(Failure::from);
         }
         Err(cause) => cause,
@@ -92,6 +93,9 @@ fn receipt(
         checksum: sent.map(|sent| sent.checksum),
         seconds: began.elapsed().as_secs_f64(),
         tags: spec.all_tags(),
+        copies: BTreeMap::new(),
+        changed: Vec::new(),
+        parameter: spec.after.parameter.clone(),
         blocks: None,
     }
 }
@@ -105,6 +109,9 @@ struct Work<'a> {
     watch: Watch<'a>,
     /// What the snapshot holds, once the disk was read.
     blocks: Option<Blocks>,
+    /// Where the image is in the end, and what was done for it.
+    places: Vec<Place>,
+    changed: Vec<String>,
 }
 
 impl Work<'_> {
@@ -123,10 +130,12 @@ impl Work<'_> {
             undo::undo_snapshot(self.clients, self.journal, &self.spec.waits).await?;
             (self.watch)(Progress::Adopted { image_id: image.image_id.clone() });
         }
-        self.registration.wait_for_image(&image.image_id, self.spec, self.watch).await?;
-        if !image.settled {
-            self.registration.settle(&image).await?;
-        }
+        let bound = self.spec.waits.image;
+        self.registration.wait_for_image(&image.image_id, bound, self.spec, self.watch).await?;
+        let (clients, spec, watch) = (self.clients, self.spec, self.watch);
+        let mut steps = Steps { clients, spec, journal: &mut *self.journal, watch, changed: Vec::new() };
+        self.places = steps.run(&image).await?;
+        self.changed = steps.changed;
         let sent = self.journal.sealing().cloned().filter(|_| self.ours(&image));
         Ok((image, sent))
     }

@@ -33,6 +33,15 @@ pub struct Published {
     pub seconds: f64,
     /// Tags on the image.
     pub tags: BTreeMap<String, String>,
+    /// Copies: by region the image and its snapshot.
+    #[serde(default)]
+    pub copies: BTreeMap<String, (String, String)>,
+    /// The SSM parameter that names it.
+    #[serde(default)]
+    pub parameter: Option<String>,
+    /// What was done beside the image, in words; empty if all of it was there.
+    #[serde(default)]
+    pub changed: Vec<String>,
     /// What the snapshot holds, for the next one to be compared with; a file of its own. None if nothing was read.
     #[serde(skip)]
     pub blocks: Option<Blocks>,
@@ -57,6 +66,9 @@ mod tests {
             checksum: Some("x=".into()),
             seconds: 1.5,
             tags: BTreeMap::from([("Name".into(), "shop".into())]),
+            copies: BTreeMap::from([("eu-north-1".into(), ("ami-2".into(), "snap-2".into()))]),
+            parameter: Some("/shop/ami".into()),
+            changed: vec!["copied to eu-north-1".into()],
             blocks: None,
         };
         let json = serde_json::to_string(&receipt).expect("receipts serialise");

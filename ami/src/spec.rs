@@ -58,6 +58,10 @@ pub struct Waits {
     pub snapshot: Duration,
     /// For a registered image to become available.
     pub image: Duration,
+    /// For a copy in another region to become available.
+    pub copy: Duration,
+    /// For SSM to store an image's id, which it checks after its answer.
+    pub parameter: Duration,
     /// Between two looks at first; it grows to eight times as much.
     pub poll: Duration,
     /// Looks in a row that must say "ready": describe calls are eventually consistent and can go back.
@@ -70,10 +74,25 @@ impl Default for Waits {
             visible: Duration::from_mins(2),
             snapshot: Duration::from_hours(1),
             image: Duration::from_mins(30),
+            copy: Duration::from_hours(2),
+            parameter: Duration::from_mins(2),
             poll: Duration::from_secs(2),
             in_a_row: 3,
         }
     }
+}
+
+/// What is done once the image is available, in this order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct After {
+    /// Regions that get a copy.
+    pub regions: Vec<String>,
+    /// From now on, when EC2 stops offering the image to others; those who know its id go on launching it.
+    pub deprecate_after: Option<Duration>,
+    /// Accounts that may launch it and its copies.
+    pub accounts: Vec<String>,
+    /// The SSM parameter that names it, in each region its own image.
+    pub parameter: Option<String>,
 }
 
 /// One publication: a disk, what it is called, and how it is sent.
@@ -97,6 +116,8 @@ pub struct PublishSpec {
     pub parent: Option<Blocks>,
     /// The KMS key that encrypts the snapshot, an empty one for the account's default. A parent decides instead.
     pub kms_key: Option<String>,
+    /// What is done with the image.
+    pub after: After,
     /// Who publishes, as in `deploy@ci-3`.
     pub owner: String,
     /// When what is not finished belongs to nobody any more.
@@ -119,6 +140,7 @@ impl PublishSpec {
             workers: WORKERS,
             parent: None,
             kms_key: None,
+            after: After::default(),
             owner: "unknown".to_owned(),
             expires_after: EXPIRES_AFTER,
             waits: Waits::default(),
@@ -129,6 +151,11 @@ impl PublishSpec {
     /// it carries the digest.
     pub fn image_name(&self) -> String {
         format!("{}-{}", self.name, self.short_digest())
+    }
+
+    /// The key of a copy in `region`: the same one, which has to be a multi-Region key.
+    pub(crate) fn kms_key_in(&self, home: &str, region: &str) -> Option<String> {
+        self.kms_key.as_ref().map(|key| key.replacen(&format!(":{home}:"), &format!(":{region}:"), 1))
     }
 
     /// The first 32 hexadecimal digits.
@@ -201,6 +228,12 @@ impl PublishSpec {
         // 50 tags a resource; StartSnapshot takes keys of at most 127 characters.
         if self.all_tags().len() + 4 > 50 {
             return refuse("more than 50 tags, Kiln's own seven among them".to_owned());
+        }
+        let own_key = self.kms_key.as_deref().unwrap_or_default();
+        if !self.after.regions.is_empty() && !own_key.is_empty() && !own_key.contains(":key/mrk-") {
+            return refuse(format!(
+                "key '{own_key}' is of one region: copies need a multi-Region key, 'arn:aws:kms:…:key/mrk-…'"
+            ));
         }
         for (key, value) in &self.tags {
             if key.starts_with("aws:") || RESERVED.contains(&key.as_str()) {

@@ -37,6 +37,23 @@ pub struct SnapshotAsk {
     pub kms_key: Option<String>,
 }
 
+/// The arguments of `CopyImage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyAsk {
+    /// Where the copy is made.
+    pub region: String,
+    /// What is copied, and from where.
+    pub source_image: String,
+    /// The region of what is copied.
+    pub source_region: String,
+    /// The name of both.
+    pub name: String,
+    /// Tags of the copy and of its snapshot.
+    pub tags: BTreeMap<String, String>,
+    /// The key that encrypts it there; a copy of what is encrypted stays so without one.
+    pub kms_key: Option<String>,
+}
+
 /// A resource, with what it takes to find it or to ask for it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,6 +65,28 @@ pub enum What {
         /// Unique in the account and region.
         name: String,
     },
+    /// The image's copy in another region.
+    Copy(CopyAsk),
+    /// Accounts that may launch an image from here on.
+    Share {
+        /// Of the image.
+        region: String,
+        /// The image.
+        image_id: String,
+        /// Those that could not before.
+        accounts: Vec<String>,
+    },
+    /// An SSM parameter that names the image.
+    Parameter {
+        /// Of the parameter.
+        region: String,
+        /// Its name.
+        name: String,
+        /// The image that it is to name.
+        image_id: String,
+        /// What it named before, if it was there.
+        before: Option<String>,
+    },
 }
 
 impl What {
@@ -56,6 +95,9 @@ impl What {
         match self {
             Self::Snapshot(_) => "snapshot".to_owned(),
             Self::Image { .. } => "image".to_owned(),
+            Self::Copy(ask) => format!("copy in {}", ask.region),
+            Self::Share { region, .. } => format!("shares in {region}"),
+            Self::Parameter { region, name, .. } => format!("parameter {name} in {region}"),
         }
     }
 }

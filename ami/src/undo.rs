@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use aws_sdk_ec2::types::Filter;
 
+use crate::after;
 use crate::call::{CallError, Kind, call};
 use crate::clients::Clients;
 use crate::error::Error;
 use crate::image::{ImageRegistration, tag};
 use crate::journal::Journal;
+use crate::parameter;
 use crate::snapshot;
 use crate::spec::{PUBLICATION_TAG, PUBLISHED, STATE_TAG, Waits};
-use crate::thing::{Thing, What};
+use crate::thing::{CopyAsk, Thing, What};
 
 /// What became of a publication's resources.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -36,9 +38,21 @@ pub async fn abort(clients: &Clients, journal: &mut Journal, waits: &Waits) -> R
     Ok(undone)
 }
 
-/// Image before snapshot: EC2 refuses to delete a snapshot that an image uses.
+/// The last first, and image before snapshot: EC2 refuses to delete a snapshot that an image uses.
 pub(crate) async fn undo(clients: &Clients, journal: &mut Journal, waits: &Waits) -> Undone {
     let mut undone = Undone::default();
+    match published(clients, journal).await {
+        Ok(kept) => undone.kept = kept,
+        Err(error) => {
+            let what = format!("publication {}", journal.head().publication);
+            undone.left.push((what, format!("kiln abort {} ({error})", journal.head().publication)));
+            return undone;
+        }
+    }
+    if undone.kept.is_some() {
+        let _ = journal.end();
+        return undone;
+    }
     let things: Vec<Thing> = journal.things().iter().rev().cloned().collect();
     for thing in things {
         let slot = thing.what.slot();
@@ -80,6 +94,15 @@ pub(crate) async fn undo_snapshot(
     Ok(())
 }
 
+/// The image of this publication, if all of it is done: its last step says so on the image.
+async fn published(clients: &Clients, journal: &Journal) -> Result<Option<String>, Error> {
+    let Some(What::Image { name }) = journal.thing("image").map(|thing| &thing.what) else {
+        return Ok(None);
+    };
+    let found = our_image(clients, name, &journal.head().publication).await?;
+    Ok(found.filter(|(_, published)| *published).map(|(id, _)| id))
+}
+
 enum Removed {
     Gone(Vec<String>),
     Published(String),
@@ -111,7 +134,56 @@ async fn remove(
             };
             delete_unused(clients, journal, &registration, &id, waits).await
         }
+        What::Copy(ask) => remove_copy(&clients.in_region(&ask.region), journal, thing, ask).await,
+        What::Share { region, image_id, accounts } => {
+            match after::permit(&clients.in_region(region), image_id, accounts, false).await {
+                Err(Error::Call(error)) if error.kind == Kind::NotFound => Ok(Removed::Gone(Vec::new())),
+                done => done.map(|()| Removed::Gone(vec![format!("shares of {image_id} in {region}")])),
+            }
+        }
+        What::Parameter { region, name, image_id, before } => {
+            let there = clients.in_region(region);
+            let back = parameter::restore(&there, name, image_id, before.as_deref(), waits).await?;
+            let told = before.as_ref().map_or("gone".to_owned(), |before| format!("{before} again"));
+            Ok(Removed::Gone(
+                back.then(|| format!("parameter {name} in {region}: {told}")).into_iter().collect(),
+            ))
+        }
     }
+}
+
+/// Removes a copy and its snapshot, which is tagged by itself: a copy that was on its way may not name it.
+async fn remove_copy(
+    there: &Clients,
+    journal: &Journal,
+    thing: &Thing,
+    ask: &CopyAsk,
+) -> Result<Removed, Error> {
+    let publication = &journal.head().publication;
+    let found = our_image(there, &ask.name, publication).await?.map(|(id, _)| id);
+    let id = match found.or_else(|| thing.id.clone()) {
+        Some(id) => Some(id),
+        // Asked for again with its token; what is refused was never made.
+        None => match after::copy(there, ask, &thing.token).await {
+            Ok(id) => Some(id),
+            Err(Error::Call(error)) if matches!(error.kind, Kind::Refused | Kind::NotFound) => None,
+            Err(error) => return Err(error),
+        },
+    };
+    let mut gone = Vec::new();
+    let registration = ImageRegistration::new(there.ec2.clone());
+    if let Some(id) = id {
+        registration.deregister(&id).await?;
+        gone.push(format!("image {id} in {}", there.region));
+    }
+    let ours = Filter::builder().name(format!("tag:{PUBLICATION_TAG}")).values(publication).build();
+    let asked = there.ec2.describe_snapshots().owner_ids("self").filters(ours).send().await;
+    let asked = asked.map_err(|error| call("ec2:DescribeSnapshots", publication, &error))?;
+    for id in asked.snapshots().iter().filter_map(aws_sdk_ec2::types::Snapshot::snapshot_id) {
+        registration.delete_snapshot(id).await?;
+        gone.push(format!("snapshot {id} in {}", there.region));
+    }
+    Ok(Removed::Gone(gone))
 }
 
 /// Deletes a snapshot. One that an image uses tells of a registration whose reply was lost and that was not shown
@@ -195,10 +267,26 @@ fn remedy(clients: &Clients, thing: &Thing, error: &Error) -> String {
         Error::Call(call) if call.kind == Kind::Denied => "may be removed by those who may: ",
         _ => "",
     };
-    let (what, flag) = match &thing.what {
-        What::Image { .. } => ("deregister-image", "image-id"),
-        What::Snapshot(_) => ("delete-snapshot", "snapshot-id"),
+    let (home, id) = (&clients.region, thing.id.as_deref().unwrap_or("ID"));
+    let command = match &thing.what {
+        What::Image { .. } => format!("aws ec2 deregister-image --region {home} --image-id {id}"),
+        What::Snapshot(_) => format!("aws ec2 delete-snapshot --region {home} --snapshot-id {id}"),
+        What::Copy(ask) => {
+            let region = &ask.region;
+            format!(
+                "aws ec2 deregister-image --region {region} --image-id {id} --delete-associated-snapshots"
+            )
+        }
+        What::Share { region, image_id, accounts } => format!(
+            "aws ec2 modify-image-attribute --region {region} --image-id {image_id} --operation-type remove --attribute launchPermission --user-ids {}",
+            accounts.join(" ")
+        ),
+        What::Parameter { region, name, before: Some(before), .. } => {
+            format!("aws ssm put-parameter --region {region} --name {name} --overwrite --value {before}")
+        }
+        What::Parameter { region, name, .. } => {
+            format!("aws ssm delete-parameter --region {region} --name {name}")
+        }
     };
-    let (region, id) = (&clients.region, thing.id.as_deref().unwrap_or("ID"));
-    format!("{hint}aws ec2 {what} --region {region} --{flag} {id} ({error})")
+    format!("{hint}{command} ({error})")
 }

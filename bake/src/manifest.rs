@@ -8,6 +8,7 @@
 
 mod complaint;
 mod file;
+mod publish;
 mod rules;
 mod sources;
 mod userdata;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 
 pub use complaint::{Complaint, Complaints};
+pub use publish::Publish;
 pub use userdata::UserData;
 
 /// The manifest's file name.
@@ -38,6 +40,8 @@ pub struct Manifest {
     pub region: Option<String>,
     /// What the image may hold besides Kiln's own.
     pub expect: Expect,
+    /// What becomes of the image in AWS; not part of it.
+    pub publish: Publish,
     /// What a rehearsal asks for; not part of the image.
     pub rehearse: Rehearse,
     /// What instances are given at launch; not part of the image.

@@ -1,5 +1,6 @@
 //! `kiln publish`: the disk becomes an AMI; idempotent by digest, and open in a journal until it is done.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -7,12 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use kiln_ami::{Blocks, Clients, Head, Journal, Progress as Sending, PublishSpec, Published};
+use kiln_ami::{After, Blocks, Clients, Head, Journal, Progress as Sending, PublishSpec, Published};
 use kiln_image::lock::{self, Lock};
 use kiln_image::{Progress as _, Silent, Unit};
 
 use crate::bench::Bench;
 use crate::failure::Failure;
+use crate::manifest::Publish;
 use crate::report::Outcome;
 use crate::store::{Found, Store};
 
@@ -30,6 +32,8 @@ pub struct Wishes {
     pub parent: Option<String>,
     /// Over no snapshot at all.
     pub full: bool,
+    /// The manifest's `[publish]`.
+    pub publish: Publish,
 }
 
 /// Publishes a finished image; writes `published.json` beside it.
@@ -159,6 +163,9 @@ pub async fn spec(
     let mut spec = PublishSpec::new(found.dir.join("disk.raw"), &receipt.name, &receipt.digest);
     spec.owner = owner();
     spec.waits = waits();
+    spec.tags = wishes.publish.tags.clone();
+    spec.kms_key = wishes.publish.kms_key.clone();
+    spec.after = after(&wishes.publish);
     spec.workers = wishes.workers.unwrap_or(spec.workers);
     let known = latest(store, &receipt.digest, &clients.region);
     spec.parent = match &wishes.parent {
@@ -170,6 +177,16 @@ pub async fn spec(
         },
     };
     Ok(spec)
+}
+
+/// What is done once the image is available.
+pub fn after(publish: &Publish) -> After {
+    After {
+        regions: publish.regions.clone(),
+        deprecate_after: publish.deprecate_after,
+        accounts: publish.accounts.clone(),
+        parameter: publish.parameter.clone(),
+    }
 }
 
 /// How patiently AWS is waited for. `KILN_AWS_POLL_MS`, milliseconds between two looks, is for emulators.
@@ -188,9 +205,19 @@ fn owner() -> String {
 
 /// The receipt, for people: the AMI's id stands alone on its line, for those who cut it out.
 pub fn table(published: &Published) -> String {
-    let Published { image_id, image_name, snapshot_id, region, .. } = published;
+    let Published { image_id, image_name, snapshot_id, region, changed, .. } = published;
     let how = if published.adopted { "was there already" } else { "registered" };
-    format!(
+    let mut text = format!(
         "ami       {image_id}\nname      {image_name}  ({how})\nsnapshot  {snapshot_id}\nregion    {region}"
-    )
+    );
+    for (region, (image, snapshot)) in &published.copies {
+        let _ = write!(text, "\ncopy      {image}  {snapshot}  {region}");
+    }
+    for what in changed {
+        let _ = write!(text, "\ndone      {what}");
+    }
+    if published.adopted && changed.is_empty() {
+        text.push_str("\ndone      nothing: all of it was there");
+    }
+    text
 }

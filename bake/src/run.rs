@@ -1,5 +1,7 @@
 //! Performs a command: namespaces before threads, threads before signals, one answer at the end.
 
+mod aws;
+
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,19 +14,17 @@ use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
 use crate::bench::{self, Bench, cache_path};
-use crate::cli::{Agent, Cli, Command, Global, Publish, Unfinished};
+use crate::cli::{Agent, Cli, Command, Global};
 use crate::diff::{self, Aspect};
 use crate::failure::{self, Failure};
 use crate::inputs::{self, Inputs};
 use crate::lockfile::{self, Lockfile};
 use crate::manifest::{Manifest, Rehearse};
-use crate::publish::Wishes;
 use crate::rehearse::Script;
 use crate::report::Report;
 use crate::signals::{GRACE, interruptible, runtime, signalled};
 use crate::store::Store;
-use crate::unfinished::{self, Chosen};
-use crate::{bake, cache, host, init, outlook, provision, publish, rehearse, userdata};
+use crate::{bake, cache, host, init, outlook, provision, rehearse, userdata};
 
 /// What goes to stdout.
 struct Answer {
@@ -99,9 +99,9 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
         Command::Rehearse { image, user_data } => play(bench, global, image.as_deref(), user_data),
         Command::Userdata { output, base64 } => give(bench, global, output.as_deref(), base64),
         Command::Diff { old, new, fail_on } => compare(bench, dir, [&old, &new], &fail_on),
-        Command::Publish(what) => send(bench, dir, what),
-        Command::Resume(which) => resume(bench, dir, which),
-        Command::Abort(which) => abort(bench, dir, which),
+        Command::Publish(what) => aws::send(bench, dir, what),
+        Command::Resume(which) => aws::resume(bench, dir, which),
+        Command::Abort(which) => aws::abort(bench, dir, which),
         Command::Gc { max, .. } => {
             let collected = cache::collect(bench, max)?;
             Answer::new(collected.to_string(), &collected)
@@ -283,30 +283,5 @@ fn compare(
         bench.report.say(&format!("refused by --fail-on: {} differ", names.join(", ")));
         answer.code = 1;
     }
-    Ok(answer)
-}
-
-fn send(bench: &Arc<Bench>, dir: &Path, what: Publish) -> anyhow::Result<Answer> {
-    let store = Store::of(dir);
-    let found = store.resolve(what.image.as_deref())?;
-    let region = what.region.or_else(|| Manifest::load(dir).ok().and_then(|manifest| manifest.region));
-    let wishes = Wishes { region, workers: what.workers, parent: what.parent, full: what.full };
-    let published = runtime()?.block_on(publish::publish(bench, &store, &found, &wishes, signalled()))?;
-    Answer::new(publish::table(&published), &published)
-}
-
-fn resume(bench: &Arc<Bench>, dir: &Path, which: Unfinished) -> anyhow::Result<Answer> {
-    let chosen = Chosen { publication: which.publication, region: which.region };
-    let done = runtime()?.block_on(unfinished::resume(bench, dir, &chosen, signalled()))?;
-    let text: Vec<_> = done.iter().map(publish::table).collect();
-    let text = if text.is_empty() { "nothing is open".to_owned() } else { text.join("\n\n") };
-    Answer::new(text, &done)
-}
-
-fn abort(bench: &Arc<Bench>, dir: &Path, which: Unfinished) -> anyhow::Result<Answer> {
-    let chosen = Chosen { publication: which.publication, region: which.region };
-    let done = runtime()?.block_on(unfinished::abort(bench, dir, &chosen))?;
-    let mut answer = Answer::new(unfinished::table(&done), &done)?;
-    answer.code = u8::from(done.iter().any(|one| !one.left.is_empty()));
     Ok(answer)
 }

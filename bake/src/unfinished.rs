@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::bench::Bench;
 use crate::failure::Failure;
-use crate::manifest::Manifest;
-use crate::publish::{Wishes, clients, hold, perform, spec, waits};
+use crate::manifest::{Manifest, Publish};
+use crate::publish::{Wishes, after, clients, hold, perform, spec, waits};
 use crate::store::Store;
 
 /// Which publications are meant.
@@ -24,6 +24,8 @@ pub struct Chosen {
     pub publication: Option<String>,
     /// Where to look for tags; the manifest's region or the environment's by default.
     pub region: Option<String>,
+    /// The manifest's `[publish]`: where else to look.
+    pub publish: Publish,
 }
 
 /// What `kiln abort` did to one publication.
@@ -59,6 +61,7 @@ pub async fn resume(
 ) -> anyhow::Result<Vec<Published>> {
     let store = Store::of(dir);
     let mut interrupted = std::pin::pin!(interrupted);
+    let wishes = Wishes { publish: chosen.publish.clone(), ..Wishes::default() };
     let mut done = Vec::new();
     for mut held in find(bench, dir, &store, chosen).await? {
         let head = held.journal.head().clone();
@@ -69,7 +72,7 @@ pub async fn resume(
             ))
         })?;
         bench.report.say(&format!("going on with {} of {}", head.publication, head.owner));
-        let spec = spec(&store, &found, &held.clients, &Wishes::default()).await?;
+        let spec = spec(&store, &found, &held.clients, &wishes).await?;
         let work = perform(bench, &found, &held.clients, &spec, &mut held.journal, interrupted.as_mut());
         done.push(work.await?);
     }
@@ -120,7 +123,7 @@ async fn find(bench: &Bench, dir: &Path, store: &Store, chosen: &Chosen) -> anyh
     let region = chosen.region.clone().or(manifest.region);
     let clients = clients(region.as_deref()).await?;
     bench.report.say(&format!("no journal here; looking for tags in {}", clients.region));
-    let open = open_publications(&clients, Some(&manifest.image.name)).await?;
+    let open = open_publications(&clients, Some(&manifest.image.name), &after(&chosen.publish)).await?;
     for open in choose(open.into_iter().filter(|open| meant(&open.head)).collect(), chosen)? {
         let (lock, path) = hold(store, &open.head)?;
         found.push(Held { journal: open.journal(&path)?, clients: clients.clone(), _lock: lock });

@@ -244,3 +244,23 @@ fn user_data_that_an_instance_would_refuse_is_refused_at_its_place() {
         assert!(!found.contains("hunter2"), "{found}");
     }
 }
+
+#[test]
+fn what_publish_asks_for_is_what_aws_takes() {
+    let publish = |line: &str| format!("{IMAGE}{SERVICE}[aws]\nregion = \"us-east-1\"\n[publish]\n{line}\n");
+    let table = [
+        ("regions = [\"Ireland\"]", "'Ireland' is not a region"),
+        ("regions = [\"us-east-1\"]", "'us-east-1' is where the image is made"),
+        ("accounts = [\"12345\"]", "'12345' is not an account"),
+        ("deprecate_after = \"4w\"", "deprecate_after '4w' is not a number of days"),
+        ("parameter = \"/aws/ami\"", "parameter '/aws/ami' is not one that SSM takes"),
+        ("kms_key = \"alias/shop\"", "kms_key 'alias/shop' is not a key's ARN"),
+        ("keep = 0", "keep 0 would retire the image"),
+    ];
+    for (line, expected) in table {
+        let told = complaint(&publish(line));
+        assert!(told.starts_with("kiln.toml:") && told.contains(expected), "{line}: {told}");
+    }
+    let good = "regions = [\"eu-west-1\"]\naccounts = [\"111122223333\"]\ndeprecate_after = \"90d\"\nparameter = \"/shop/ami\"";
+    assert_eq!(complaint(&publish(good)), "it is valid");
+}

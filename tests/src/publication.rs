@@ -32,6 +32,13 @@ impl Publication {
         publication
     }
 
+    /// Adds `[publish]` to the manifest.
+    pub fn publishes(&self, keys: &str) {
+        let path = self.app().join("kiln.toml");
+        let text = std::fs::read_to_string(&path).expect("the manifest");
+        std::fs::write(&path, format!("{text}\n[publish]\n{keys}")).expect("the manifest can be written");
+    }
+
     /// The app's folder.
     pub fn app(&self) -> PathBuf {
         self.folder.path().join("shop")

@@ -1,5 +1,7 @@
 //! The text of `kiln.toml` as serde sees it; nothing is checked but types and key names.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -17,6 +19,8 @@ pub(super) struct ManifestFile {
     pub(super) aws: AwsTable,
     #[serde(default)]
     pub(super) expect: ExpectTable,
+    #[serde(default)]
+    pub(super) publish: PublishTable,
     #[serde(default)]
     pub(super) rehearse: RehearseTable,
     pub(super) userdata: Option<Spanned<UserDataTable>>,
@@ -60,6 +64,21 @@ pub(super) struct ExpectTable {
     pub(super) ports: Vec<Text>,
     pub(super) units: Vec<Text>,
     pub(super) shells: Vec<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PublishTable {
+    #[serde(default)]
+    pub(super) regions: Vec<Text>,
+    #[serde(default)]
+    pub(super) accounts: Vec<Text>,
+    pub(super) deprecate_after: Option<Text>,
+    pub(super) parameter: Option<Text>,
+    pub(super) kms_key: Option<Text>,
+    #[serde(default)]
+    pub(super) tags: BTreeMap<String, Text>,
+    pub(super) keep: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -23,7 +23,7 @@ pub(super) struct Rules<'a> {
 
 pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manifest, Places), Complaints> {
     let mut rules = Rules { text, complaints: Complaints::default() };
-    let ManifestFile { image: table, services: tables, aws, expect, rehearse, userdata } = file;
+    let ManifestFile { image: table, services: tables, aws, expect, publish, rehearse, userdata } = file;
     let image = Image {
         name: rules.name("image name", &table.name, IMAGE_NAME_MAX),
         base: table.base.map_or(values::BASES[0].to_owned(), |base| rules.base(&base)),
@@ -61,9 +61,13 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
     };
     let expect = rules.expect(expect);
     let region = aws.region.map(Spanned::into_inner);
+    let publish = rules.publish(publish, region.as_deref());
     let userdata = rules.userdata(userdata, &services, &mut places);
     rules.complaints.into_result()?;
-    Ok((Manifest { dir: dir.to_owned(), image, services, region, expect, rehearse, userdata }, places))
+    Ok((
+        Manifest { dir: dir.to_owned(), image, services, region, expect, publish, rehearse, userdata },
+        places,
+    ))
 }
 
 impl Rules<'_> {
