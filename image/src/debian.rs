@@ -11,6 +11,9 @@ use crate::progress::{Progress, Unit};
 /// Signs Debian 12 and 13; part of every Debian.
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// Of the caller's environment, what mmdebstrap may see.
+const PASSED: [&str; 5] = ["PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY"];
+
 /// Where packages come from. What is built does not depend on it: mirrors hold the same signed packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
@@ -70,12 +73,18 @@ pub(crate) fn need_keyring() -> Result<()> {
 /// system with room for the root.
 pub(crate) fn mmdebstrap(variant: &str, debs: &[Deb], epoch: u64, scratch: &Path) -> Result<Command> {
     let mut command = host::confined("mmdebstrap")?;
+    // Maintainer scripts see this environment, and what they write is in the root.
+    command.env_clear().envs(PASSED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.env("SOURCE_DATE_EPOCH", epoch.to_string());
     command
+        .env("HOME", "/")
         .env("TMPDIR", scratch)
         .env("TZ", "UTC")
         .env("LC_ALL", "C.UTF-8")
-        .env("DEBIAN_FRONTEND", "noninteractive");
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // What Python caches of a script that it runs is another each time; what packages compile is not.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONHASHSEED", "0");
     command.args(["--verbose", "--mode=root", "--architectures=amd64"]);
     let names: Vec<&str> = debs.iter().map(|deb| deb.name.as_str()).collect();
     command.arg(format!("--variant={variant}")).arg(format!("--include={}", names.join(",")));
