@@ -5,6 +5,7 @@
 
 mod calls;
 mod endpoint;
+mod http;
 mod json;
 mod s3;
 mod whole;
@@ -13,7 +14,6 @@ mod wire;
 use crate::board::Board;
 use crate::imds::{self, Imds};
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use calls::Witness;
@@ -230,9 +230,6 @@ pub(crate) fn region_of_environment() -> Option<String> {
 }
 
 async fn load(region: String) -> SdkConfig {
-    // No proxy unless asked for in code: requests to the metadata service must never meet one.
-    let http =
-        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let bounds = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
         .operation_attempt_timeout(ATTEMPT_BOUND)
@@ -240,7 +237,7 @@ async fn load(region: String) -> SdkConfig {
         .build();
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(region))
-        .http_client(http)
+        .http_client(http::Http::new())
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(bounds)
         .load()
