@@ -75,6 +75,11 @@ impl Clients {
         Ok(Self { ebs: aws_sdk_ebs::Client::new(config), ec2, ssm, region, config: config.clone() })
     }
 
+    /// For a client that few commands need.
+    pub(crate) fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
     /// The same account in another region.
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {

@@ -40,6 +40,9 @@ mod image;
 mod wait;
 mod after;
 mod parameter;
+// The end of an image's life.
+mod retire;
+mod gc;
 // What the caller sees.
 mod progress;
 mod receipt;
@@ -52,10 +55,12 @@ pub use clients::{Clients, defaults};
 pub use discover::{Open, open_publications};
 pub use disk::{BLOCK_SIZE, Disk};
 pub use error::{Error, Failure};
+pub use gc::{Judged, judge_images, retire, users as image_users};
 pub use journal::Journal;
 pub use progress::{Progress, Watch};
 pub use publish::publish;
 pub use receipt::Published;
+pub use retire::{Terms, Verdict};
 pub use spec::{
     After, BootMode, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHED, PUBLISHING,
     PublishSpec, STATE_TAG, Waits,

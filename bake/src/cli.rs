@@ -150,24 +150,43 @@ pub enum Command {
         #[arg(long)]
         base64: bool,
     },
-    /// Remove from this machine's cache what was not used for longest.
+    /// Retire old images in AWS, remove what dead publications left, or clear this machine's cache.
     #[command(
-        after_help = "Examples:\n  kiln gc --cache                 # down to 20GiB, as bakes do by themselves\n  kiln gc --cache --max 2GiB\n  kiln --json gc --cache --max 0GiB | jq .before"
+        after_help = "Examples:\n  kiln gc                         # what would go, and why the others stay\n  kiln gc --keep 5 --apply\n  kiln gc --orphans --apply\n  kiln gc --cache                 # down to 20GiB, as bakes do by themselves\n  kiln gc --cache --max 2GiB\n  kiln --json gc --cache --max 0GiB | jq .before"
     )]
-    Gc {
-        /// The layer cache: base roots, tools, venvs, frontends, downloads.
-        #[arg(long, required = true)]
-        cache: bool,
-        /// What may stay, in GiB.
-        #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = gib)]
-        max: u64,
-    },
+    Gc(Gc),
     /// Print the completion script of a shell.
     #[command(after_help = "Examples:\n  kiln completions bash > /etc/bash_completion.d/kiln")]
     Completions {
         /// Which shell.
         shell: Shell,
     },
+}
+
+/// What goes.
+#[derive(Debug, Clone, Args)]
+pub struct Gc {
+    /// The layer cache of this machine alone: base roots, tools, venvs, frontends, downloads.
+    #[arg(long, conflicts_with_all = ["orphans", "keep", "grace_days", "region", "apply"])]
+    pub cache: bool,
+    /// What may stay of it, in GiB.
+    #[arg(long, value_name = "SIZE", default_value = "20GiB", value_parser = gib)]
+    pub max: u64,
+    /// What publications left that were not finished and have expired.
+    #[arg(long, conflicts_with_all = ["keep", "grace_days"])]
+    pub orphans: bool,
+    /// Good images that stay; publish.keep of the manifest by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep: Option<u32>,
+    /// Days between the steps of a retirement: deprecated, disabled, deregistered.
+    #[arg(long, value_name = "DAYS", default_value_t = 7)]
+    pub grace_days: u32,
+    /// AWS region; by default the manifest's aws.region or the environment's, and those of its copies.
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Do it, instead of saying what would be done.
+    #[arg(long)]
+    pub apply: bool,
 }
 
 /// What to publish, and how.

@@ -52,4 +52,5 @@ pub mod diff;
 pub mod rehearse;
 pub mod publish;
 pub mod unfinished;
+pub mod gc;
 pub mod userdata;

@@ -102,10 +102,11 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
         Command::Publish(what) => aws::send(bench, dir, what),
         Command::Resume(which) => aws::resume(bench, dir, which),
         Command::Abort(which) => aws::abort(bench, dir, which),
-        Command::Gc { max, .. } => {
-            let collected = cache::collect(bench, max)?;
+        Command::Gc(what) if what.cache => {
+            let collected = cache::collect(bench, what.max)?;
             Answer::new(collected.to_string(), &collected)
         }
+        Command::Gc(what) => aws::collect(dir, &what),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kiln", &mut script);

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use kiln_ami::{Clients, Terms};
 
 use super::Answer;
 use crate::bench::Bench;
-use crate::cli::{Publish, Unfinished};
+use crate::cli::{Gc, Publish, Unfinished};
+use crate::gc;
 use crate::manifest::{self, Manifest};
 use crate::publish::{self, Wishes};
 use crate::signals::{runtime, signalled};
@@ -46,4 +50,23 @@ pub(super) fn abort(bench: &Arc<Bench>, dir: &Path, which: Unfinished) -> anyhow
     let mut answer = Answer::new(unfinished::table(&done), &done)?;
     answer.code = u8::from(done.iter().any(|one| !one.left.is_empty()));
     Ok(answer)
+}
+
+pub(super) fn collect(dir: &Path, what: &Gc) -> anyhow::Result<Answer> {
+    let manifest = Manifest::load(dir)?;
+    let (name, publish) = (&manifest.image.name, &manifest.publish);
+    let terms =
+        Terms { keep: what.keep.unwrap_or(publish.keep), grace: Duration::from_hours(24) * what.grace_days };
+    let collected = runtime()?.block_on(async {
+        let home = publish::clients(what.region.as_deref().or(manifest.region.as_deref())).await?;
+        let others = publish.regions.iter().filter(|_| what.region.is_none());
+        let mut places: Vec<Clients> = others.map(|region| home.in_region(region)).collect();
+        places.insert(0, home);
+        if what.orphans {
+            gc::orphans(&places, name, what.apply).await
+        } else {
+            gc::images(&places, name, terms, what.apply).await
+        }
+    })?;
+    Answer::new(gc::table(&collected), &collected)
 }
