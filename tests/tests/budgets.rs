@@ -14,8 +14,9 @@ const DESCRIPTORS: u64 = 32;
 /// Of all threads in a second. Seven are seen: one beat reads the state and the CPU's times, the balancer's probe comes
 /// twice, and an answer of the metadata service or of the service itself takes one more.
 const WAKEUPS: f64 = 15.0;
-/// Of the metadata service in a minute: the state each second, and the spot items each five seconds.
-const METADATA: f64 = 80.0;
+/// Of the metadata service in a minute: 74 are the state each second and the spot items each five and thirty seconds; into
+/// a window of twenty one more of each may fall, and a read that was sent again.
+const METADATA: f64 = 100.0;
 /// Polls of the state, which come one a second, that the window lasts.
 const POLLS: usize = 20;
 
