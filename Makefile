@@ -4,6 +4,8 @@
 DEMO ?= target/demo
 # Where `make install` puts the programs.
 PREFIX ?= /usr/local
+# Where Cargo puts what it builds.
+TARGET = $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: demo test bench scale-ins fuzz lint build install agent host clean
 
@@ -44,8 +46,8 @@ build: agent
 
 # Both programs where `kiln` finds the agent: PREFIX/bin/kiln, PREFIX/lib/kiln/kiln-agent.
 install: build
-	install -D -m 755 target/release/kiln $(DESTDIR)$(PREFIX)/bin/kiln
-	install -D -m 755 target/shipped/kiln-agent $(DESTDIR)$(PREFIX)/lib/kiln/kiln-agent
+	install -D -m 755 $(TARGET)/release/kiln $(DESTDIR)$(PREFIX)/bin/kiln
+	install -D -m 755 $(TARGET)/shipped/kiln-agent $(DESTDIR)$(PREFIX)/lib/kiln/kiln-agent
 
 # The agent as images carry it: smallest code, one codegen unit, fat LTO.
 agent:

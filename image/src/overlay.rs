@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
@@ -18,7 +19,15 @@ pub fn private_mounts() -> Result<()> {
     let root = Path::new("/");
     unshare(CloneFlags::CLONE_NEWNS).at("make a mount namespace for", root)?;
     let none = None::<&str>;
-    mount(none, root, none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).at("make private", root)
+    match mount(none, root, none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none) {
+        // The kernel's word for a root that is a folder of somebody else's file system.
+        Err(Errno::EINVAL) => Err(Error::Invalid(
+            "cannot keep mounts from the host: '/' is no mount point, as in a plain chroot; before entering it make it one \
+             with 'mount --bind DIR DIR', or use a container or systemd-nspawn"
+                .to_owned(),
+        )),
+        done => done.at("make private", root),
+    }
 }
 
 /// A mounted overlay; unmounted on drop.

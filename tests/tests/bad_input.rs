@@ -96,3 +96,24 @@ fn a_full_disk_is_said_and_leaves_nothing() {
     assert!(ended.stderr.contains("space"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("left behind"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_plain_chroot_is_told_how_to_become_a_place_for_mounts() {
+    let folder = fresh();
+    // A root that is a folder like any other, with this machine's programs and the app in it.
+    let script = r#"set -e
+        root=$1/root
+        mkdir -p "$root/usr" "$root/kiln" "$root/app" "$root/tmp" "$root/proc"
+        for top in bin sbin lib lib64; do ln -s "usr/$top" "$root/$top"; done
+        mount --bind /usr "$root/usr"
+        mount --bind "$2" "$root/kiln"
+        mount --bind "$1/app" "$root/app"
+        exec chroot "$root" /bin/sh -c 'cd /app && PATH=$0 KILN_CACHE=/tmp KILN_AGENT=/kiln/shipped/kiln-agent /kiln/debug/kiln bake' "$PATH""#;
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(folder.path())
+        .arg(kiln_tests::programs::target());
+    let ended = run(&mut command).expect_code(1);
+    assert!(ended.stderr.contains("mount --bind DIR DIR"), "{}", ended.stderr);
+}
