@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 
@@ -82,33 +83,56 @@ pub fn write(
     progress.message("writing the root file system");
     let root_bytes = gpt::root_sectors(spec.size) * gpt::SECTOR;
     ext4::write(tools, root_tar, pending.path(), root_bytes, spec.epoch, progress)?;
-    ext4::check(tools, pending.path(), progress)?;
+    // The check only reads, and only where nothing is written any more: a second core does it meanwhile.
+    let (checked, reading) = thread::scope(|scope| {
+        let check = scope.spawn(|| ext4::check(tools, pending.path(), progress));
+        let reading = boot_code(tools, &file, pending.path(), spec, progress)
+            .and_then(|()| read_through(&mut file, pending.path(), spec.size, progress));
+        (check.join(), reading)
+    });
+    checked.map_err(|_| Error::Invalid("the check of the file system ended without a word".to_owned()))??;
+    let reading = reading?;
+    let allocated = file.metadata().at("look at", pending.path())?.blocks() * 512;
+    pending.finish()?;
+    let extent::Reading { blocks_total, blocks_nonzero, sha256 } = reading;
+    Ok(DiskReport { size: spec.size, allocated, blocks_total, blocks_nonzero, sha256 })
+}
 
+/// Writes everything of the disk at `path` but its root: table, GRUB for BIOS, and the partition for UEFI.
+fn boot_code(
+    tools: &Tools,
+    file: &fs::File,
+    path: &Path,
+    spec: &DiskSpec,
+    progress: &dyn Progress,
+) -> Result<()> {
     progress.message("writing the boot code");
     let scratch =
-        tempfile::Builder::new().prefix("kiln-grub.").tempdir().at("create a directory for", out)?;
+        tempfile::Builder::new().prefix("kiln-grub.").tempdir().at("create a directory for", path)?;
     let boot = Boot::build(tools, scratch.path(), spec.epoch, progress)?;
     let mut table = gpt::table(spec.size);
     boot.merge(&mut table.head[..512]);
-    let efi = esp::build(&boot.efi).at("write the EFI system partition of", out)?;
-    extent::write_sparse(&file, &efi, gpt::ESP_START * gpt::SECTOR).at("write", pending.path())?;
+    let efi = esp::build(&boot.efi).at("write the EFI system partition of", path)?;
+    extent::write_sparse(file, &efi, gpt::ESP_START * gpt::SECTOR).at("write", path)?;
     for (bytes, offset) in [
         (&table.head, 0),
         (&boot.core, gpt::BIOS_START * gpt::SECTOR),
         (&table.tail, spec.size - table.tail.len() as u64),
     ] {
-        file.write_all_at(bytes, offset).at("write", pending.path())?;
+        file.write_all_at(bytes, offset).at("write", path)?;
     }
+    Ok(())
+}
 
+fn read_through(
+    file: &mut fs::File,
+    path: &Path,
+    size: u64,
+    progress: &dyn Progress,
+) -> Result<extent::Reading> {
     progress.message("hashing the disk");
-    let reading = extent::read(&mut file, spec.size, &mut |at| {
-        progress.position(at, Some(spec.size), Unit::Bytes);
-    })
-    .at("read", pending.path())?;
-    let allocated = file.metadata().at("look at", pending.path())?.blocks() * 512;
-    pending.finish()?;
-    let extent::Reading { blocks_total, blocks_nonzero, sha256 } = reading;
-    Ok(DiskReport { size: spec.size, allocated, blocks_total, blocks_nonzero, sha256 })
+    let tick = &mut |at| progress.position(at, Some(size), Unit::Bytes);
+    extent::read(file, size, tick).at("read", path)
 }
 
 /// Counts the blocks of 512 KiB in which two disks differ: what an upload over the old one's snapshot sends.
