@@ -221,7 +221,8 @@ impl Bake<'_> {
             Ok((Overlay::mount(&base.tree(), &upper, &work, &merged)?, Outcome::Built, String::new()))
         })?;
         self.step("provision", |step| {
-            let layer = Layer { manifest, inputs, built, digest: digest.to_owned() };
+            let base = Some(base.meta().tar_sha256.clone());
+            let layer = Layer { manifest, inputs, built, digest: digest.to_owned(), base };
             let detail = provision::apply(bench, overlay.merged(), &layer, step)?;
             Ok(((), Outcome::Built, detail))
         })?;
@@ -231,7 +232,11 @@ impl Bake<'_> {
             let files = residue::check(overlay.merged(), |path, entry| found.see(path, entry))?;
             found.read(overlay.merged());
             found.judge(&manifest.expect, &units::wanted(manifest, &inputs.files))?;
-            Ok((sbom::collect(overlay.merged())?, Outcome::Built, format!("{files} files, no findings")))
+            let mut software = sbom::collect(overlay.merged())?;
+            software.extend(lockfile::bundled(manifest)?);
+            software.sort();
+            software.dedup();
+            Ok((software, Outcome::Built, format!("{files} files, no findings")))
         })?;
         overlay.unmount()?;
         let tree = self.step("root.tar", |step| {

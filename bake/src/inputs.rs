@@ -21,7 +21,7 @@ use crate::template::{self, Rendered, View};
 use crate::{uv, venv};
 
 /// Raised whenever Kiln does something else with the same inputs.
-const RECIPE: u32 = 2;
+const RECIPE: u32 = 3;
 
 /// The inputs of one image.
 #[derive(Debug)]

@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::manifest::Manifest;
 use crate::sources;
 
+pub use app::bundled;
 pub use compare::{Move, moves};
 pub use update::{Extent, Updated, ensure, update};
 

@@ -4,6 +4,7 @@
 //! files (templates, agent, image.json) → users → releases → units → verified from inside
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -18,7 +19,7 @@ use crate::manifest::{Manifest, Service};
 use crate::release::{self, Built};
 use crate::report::{Outcome, Step, StepRecord};
 use crate::sandbox::Sandbox;
-use crate::{frontend, packages, template, units, venv, verify};
+use crate::{frontend, packages, template, units, uv, venv, verify};
 
 /// What is applied.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Layer<'a> {
     pub built: Vec<Built>,
     /// The image's digest; the app's alone where there is no image.
     pub digest: String,
+    /// SHA-256 of the base's archive, where it is Kiln's own.
+    pub base: Option<String>,
 }
 
 /// The steps of [`onto`], in order.
@@ -55,7 +58,7 @@ pub fn onto(
     let (built, parts) = build_parts(bench, manifest, inputs, root, number, STEPS.len())?;
     steps.extend(parts);
     let progress = step("provision");
-    let layer = Layer { manifest, inputs, built, digest: inputs.app.clone() };
+    let layer = Layer { manifest, inputs, built, digest: inputs.app.clone(), base: None };
     let detail = apply(bench, root, &layer, &progress)?;
     steps.push(progress.done(Outcome::Built, detail));
     Ok(steps)
@@ -172,7 +175,8 @@ fn write_files(root: &Path, inputs: &Inputs) -> anyhow::Result<()> {
 }
 
 fn write_image_json(root: &Path, layer: &Layer<'_>) -> anyhow::Result<()> {
-    let Layer { manifest, inputs, digest, .. } = layer;
+    let Layer { manifest, inputs, digest, base, .. } = layer;
+    let parts: BTreeMap<_, _> = inputs.parts.iter().map(|part| (&part.part, &part.sha256)).collect();
     let services = manifest.services.iter().zip(&inputs.services).map(|(service, inputs)| {
         json!({ "name": service.name, "path": service.path, "health": service.health, "release": inputs.release, "user": template::user(service) })
     });
@@ -180,6 +184,10 @@ fn write_image_json(root: &Path, layer: &Layer<'_>) -> anyhow::Result<()> {
         "name": manifest.image.name,
         "digest": digest,
         "created_by": format!("kiln {}", env!("CARGO_PKG_VERSION")),
+        // What it was made of, by hash: the same names and hashes as in the receipt.
+        "base": { "name": manifest.image.base, "sha256": base },
+        "inputs": parts,
+        "tools": { "uv": uv::VERSION, "node": inputs.node.as_ref().map(|node| &node.version) },
         "services": services.collect::<Vec<_>>(),
     });
     let text = serde_json::to_string_pretty(&image).context("failed to write image.json")? + "\n";

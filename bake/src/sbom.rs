@@ -1,4 +1,5 @@
-//! `packages.spdx.json`: the Debian packages and Python wheels of an image, as SPDX 2.3.
+//! `packages.spdx.json`: the Debian packages and Python wheels of an image, and the npm packages that its frontends were
+//! built of, as SPDX 2.3.
 
 use std::fs;
 use std::path::Path;
@@ -19,6 +20,8 @@ pub struct Package {
     pub version: String,
     /// A package URL (`pkg:deb/debian/nginx-light@1.22.1-9?arch=amd64`).
     pub purl: String,
+    /// An SPDX expression, where the package declares one; Debian's copyright files are prose.
+    pub license: Option<String>,
 }
 
 /// What a root has installed, sorted.
@@ -58,14 +61,39 @@ pub(crate) fn deb(paragraph: &str) -> Option<Package> {
     let arch = field(paragraph, "Architecture")?;
     let purl =
         format!("pkg:deb/debian/{name}@{}?arch={arch}", version.replace(':', "%3A").replace('+', "%2B"));
-    Some(Package { name: name.to_owned(), version: version.to_owned(), purl })
+    Some(Package { name: name.to_owned(), version: version.to_owned(), purl, license: None })
+}
+
+/// A package that a frontend's build may have put into its files.
+pub(crate) fn npm(name: &str, version: &str, license: Option<String>) -> Package {
+    let purl = format!("pkg:npm/{}@{}", name.replace('@', "%40"), version.replace('+', "%2B"));
+    Package {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        purl,
+        license: license.filter(|text| is_expression(text)),
+    }
+}
+
+/// Whether a declared licence is an SPDX expression: packages also write `SEE LICENSE IN …`, or prose.
+fn is_expression(text: &str) -> bool {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "-.+:".contains(char);
+    let words = text.split([' ', '(', ')']).filter(|word| !word.is_empty()).enumerate();
+    // Identifiers and operators take turns.
+    let mut count = 0;
+    let in_turn = words.into_iter().all(|(at, word)| {
+        count = at + 1;
+        word.chars().all(plain) && (at % 2 == 1) == ["AND", "OR", "WITH"].contains(&word)
+    });
+    in_turn && count % 2 == 1
 }
 
 /// A wheel's `METADATA`.
 pub(crate) fn wheel(metadata: &str) -> Option<Package> {
     let (name, version) = (field(metadata, "Name")?, field(metadata, "Version")?);
     let purl = format!("pkg:pypi/{}@{version}", name.to_lowercase().replace('_', "-"));
-    Some(Package { name: name.to_owned(), version: version.to_owned(), purl })
+    let license = field(metadata, "License-Expression").filter(|text| is_expression(text)).map(str::to_owned);
+    Some(Package { name: name.to_owned(), version: version.to_owned(), purl, license })
 }
 
 /// Writes the document; its time is the image's own, so that the same image has the same list.
@@ -83,6 +111,9 @@ pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> an
             "supplier": if package.purl.starts_with("pkg:deb/") { "Organization: Debian" } else { "NOASSERTION" },
             "downloadLocation": "NOASSERTION",
             "filesAnalyzed": false,
+            "licenseConcluded": "NOASSERTION",
+            "licenseDeclared": package.license.as_deref().unwrap_or("NOASSERTION"),
+            "copyrightText": "NOASSERTION",
             "externalRefs": [{
                 "referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": package.purl,
             }],
@@ -132,5 +163,21 @@ mod tests {
         assert_eq!(deb(&stanza.replace("install ok installed", "deinstall ok config-files")), None);
         let metadata = "Metadata-Version: 2.1\nName: Flask\nVersion: 3.1.0\n\nName: not a field\n";
         assert_eq!(wheel(metadata).map(|found| found.purl), Some("pkg:pypi/flask@3.1.0".into()));
+        assert_eq!(npm("@types/node", "20.1.0", None).purl, "pkg:npm/%40types/node@20.1.0");
+    }
+
+    #[test]
+    fn a_licence_is_told_where_it_is_an_expression() {
+        for (text, is) in [
+            ("MIT", true),
+            ("(MIT OR Apache-2.0)", true),
+            ("GPL-2.0-only WITH Classpath-exception-2.0", true),
+            ("SEE LICENSE IN LICENSE.md", false),
+            ("BSD License", false),
+            ("MIT OR", false),
+            ("", false),
+        ] {
+            assert_eq!(npm("a", "1", Some(text.into())).license.is_some(), is, "{text}");
+        }
     }
 }

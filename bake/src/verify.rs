@@ -20,6 +20,11 @@ if not callable(target):
     sys.exit(f'{sys.argv[1]} is not callable')
 ";
 
+/// How exposed a unit may be at most, in tenths on systemd's scale of 0 (locked in) to 10: what a break-in through it could do.
+/// The agent's is its contract. nginx's first process is root, to bind port 80, and keeps five capabilities.
+const EXPOSURE: [(&str, &str); 3] =
+    [("kiln-agent.service", "20"), ("gunicorn@", "20"), ("nginx.service", "30")];
+
 /// Every check, in the order in which an instance would stumble.
 ///
 /// # Errors
@@ -29,6 +34,21 @@ pub fn all(bench: &Bench, root: &Path, manifest: &Manifest, units: &[String]) ->
     let mut verify = vec!["systemd-analyze", "verify", "--man=no", "--recursive-errors=one"];
     verify.extend(units.iter().map(String::as_str));
     run(&verify).context("systemd does not accept the units")?;
+    for (start, bound) in EXPOSURE {
+        let judged: Vec<_> =
+            units.iter().filter(|unit| unit.starts_with(start) && unit.ends_with(".service")).collect();
+        if judged.is_empty() {
+            continue;
+        }
+        let threshold = format!("--threshold={bound}");
+        let mut security = vec!["systemd-analyze", "security", "--offline=yes", "--no-pager", &threshold];
+        security.extend(judged.iter().map(|unit| unit.as_str()));
+        run(&security).with_context(|| {
+            format!(
+                "a unit is more exposed than {bound} tenths on systemd's scale: tighten it, or its drop-in"
+            )
+        })?;
+    }
     run(&["kiln-agent", "check"]).context("kiln-agent does not accept its configuration")?;
     run(&["nginx", "-t", "-q"]).context("nginx does not accept its configuration")?;
     for service in &manifest.services {

@@ -121,3 +121,41 @@ async fn health(scene: &Scene, id: &str) {
         assert!(told.contains(&format!("\"{service}\"")), "no check of {service}: {told}");
     }
 }
+
+#[test]
+fn the_image_says_what_it_is_made_of() {
+    let baked = cinema();
+    let list = std::fs::read_to_string(baked.image.join("packages.spdx.json")).expect("the list of packages");
+    let list: Value = serde_json::from_str(&list).expect("the list is JSON");
+    let packages = list["packages"].as_array().expect("the list has packages");
+    let find = |start: &str| {
+        let of = |package: &&Value| {
+            package["externalRefs"][0]["referenceLocator"]
+                .as_str()
+                .is_some_and(|purl| purl.starts_with(start))
+        };
+        packages.iter().find(of)
+    };
+    for (purl, license) in [
+        ("pkg:npm/react@", "MIT"),
+        ("pkg:pypi/pillow@", "MIT-CMU"),
+        ("pkg:deb/debian/nginx-light@", "NOASSERTION"),
+    ] {
+        let found = find(purl).unwrap_or_else(|| panic!("{purl} is not listed"));
+        assert_eq!(found["licenseDeclared"], license, "{found:#}");
+    }
+    assert!(find("pkg:npm/esbuild@").is_none(), "what only builds is not in the image");
+
+    let mut tar = Command::new("tar");
+    tar.arg("-xOf").arg(baked.image.join("root.tar")).arg("etc/kiln/image.json");
+    let image: Value =
+        serde_json::from_str(&run(&mut tar).expect_code(0).stdout).expect("image.json is JSON");
+    assert_eq!(image["digest"], baked.receipt["digest"]);
+    assert_eq!(image["base"]["sha256"], baked.receipt["base"]["sha256"]);
+    assert_eq!(image["tools"]["uv"], baked.receipt["tools"]["uv"]);
+    let inputs = baked.receipt["inputs"].as_array().expect("the receipt names the inputs");
+    assert!(inputs.iter().any(|part| part["part"] == "lock"), "{inputs:?}");
+    for part in inputs {
+        assert_eq!(image["inputs"][part["part"].as_str().expect("a name")], part["sha256"]);
+    }
+}
