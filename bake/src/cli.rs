@@ -71,8 +71,17 @@ pub enum Command {
     #[command(after_help = "Examples:\n  kiln check\n  kiln -C shop check")]
     Check,
     /// Print the digest, the layers with cached or not, and the steps of a bake.
-    #[command(after_help = "Examples:\n  kiln plan\n  kiln --json plan | jq -r .digest")]
-    Plan(Agent),
+    #[command(
+        after_help = "Examples:\n  kiln plan\n  kiln --json plan | jq -r .digest\n  kiln plan --policy > policy.json"
+    )]
+    Plan {
+        /// Print the least-privilege IAM policy for publish, resume, abort and gc instead.
+        #[arg(long)]
+        policy: bool,
+        /// The agent to put on the image.
+        #[command(flatten)]
+        agent: Agent,
+    },
     /// Lock the packages of an image as Debian's mirrors and the app's own lock files have them now: kiln.lock.
     #[command(
         after_help = "Examples:\n  kiln update\n  kiln update --app                # after a change of requirements.txt or package-lock.json\n  kiln --json update | jq -r '.moved[].name'"

@@ -27,6 +27,7 @@ pub mod lockfile;
 pub mod inputs;
 pub mod plan;
 pub mod outlook;
+pub mod policy;
 
 // The bake, in order.
 pub mod bake;

@@ -24,7 +24,7 @@ use crate::rehearse::Script;
 use crate::report::Report;
 use crate::signals::{GRACE, interruptible, runtime, signalled};
 use crate::store::Store;
-use crate::{bake, cache, host, init, outlook, provision, rehearse, userdata};
+use crate::{bake, cache, host, init, outlook, policy, provision, rehearse, userdata};
 
 /// What goes to stdout.
 struct Answer {
@@ -86,7 +86,11 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
     match command {
         Command::Init { dir: target, name } => start(&dir.join(target), name.as_deref()),
         Command::Check => check(dir),
-        Command::Plan(agent) => {
+        Command::Plan { policy: true, .. } => {
+            let policy = policy::policy(&Manifest::load(dir)?);
+            Answer::new(format!("{policy:#}"), &policy)
+        }
+        Command::Plan { agent, .. } => {
             let manifest = Manifest::load(dir)?;
             let lock = Lockfile::fitting(&manifest)?;
             let inputs = collect(&manifest, &agent, lock.as_ref())?;

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -144,6 +144,18 @@ impl Emulator {
     /// Forgets everything: an account that nobody has used.
     pub fn wipe(&self) {
         self.ask("POST", "wipe", &Value::Null);
+    }
+
+    /// Waits for the clock: EC2 tells of an image's creation to the second, and the next one has to be newer.
+    pub fn next_second(&self) {
+        let second = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            since.map(|since| since.as_secs()).unwrap_or_default()
+        };
+        let now = second();
+        while second() == now {
+            self.all_calls();
+        }
     }
 
     fn ask(&self, method: &str, question: &str, body: &Value) -> Value {

@@ -1,7 +1,5 @@
 //! `kiln gc` retires what nothing uses, step by step, and finds what even a journal lost. It does nothing unasked.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use kiln_tests::emulator::Emulator;
 use kiln_tests::programs::run;
 use kiln_tests::publication::{DIGEST, Publication};
@@ -20,7 +18,7 @@ fn what_nothing_uses_goes_step_by_step() {
         let ended = run(&mut shop.kiln(&aws, &["publish", &digest])).expect_code(0);
         let published: Value = serde_json::from_str(&ended.stdout).expect("a receipt");
         images.push(published["image_id"].as_str().expect("an id").to_owned());
-        next_second(&aws);
+        aws.next_second();
     }
     // The first is launched, the second is in a launch template, the fourth is the newest and the parameter's.
     aws.query(
@@ -106,14 +104,4 @@ fn what_even_the_journal_lost_is_found_by_its_expiry() {
 fn gc(shop: &Publication, aws: &Emulator, arguments: &[&str]) -> Value {
     let ended = run(&mut shop.kiln(aws, arguments)).expect_code(0);
     serde_json::from_str(&ended.stdout).expect("an answer")
-}
-
-/// EC2 tells of an image's creation to the second: the next one is newer.
-fn next_second(aws: &Emulator) {
-    let second =
-        || SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default();
-    let now = second();
-    while second() == now {
-        aws.all_calls();
-    }
 }
