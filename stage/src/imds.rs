@@ -1,5 +1,7 @@
 //! `IMDSv2` as an instance sees it: tokens, and the instance's own data by its address.
 
+mod tree;
+
 use std::collections::HashMap;
 use std::future::pending;
 use std::net::Ipv4Addr;
@@ -50,7 +52,7 @@ impl Imds {
                 _ => (StatusCode::METHOD_NOT_ALLOWED, Bytes::new()),
             };
         }
-        match (request.method(), path.strip_prefix("/latest/")) {
+        match (request.method(), tree::versioned(path)) {
             // A token path of another version is forbidden, too.
             (&Method::PUT, _) => (StatusCode::FORBIDDEN, Bytes::new()),
             (&Method::GET, _) if !self.knows(peer, header("x-aws-ec2-metadata-token")) => {
@@ -58,7 +60,7 @@ impl Imds {
             }
             (&Method::GET, Some(item)) => {
                 let inner = self.cloud.lock();
-                match inner.at(peer).and_then(|(id, member)| item_of(id, member, item)) {
+                match inner.at(peer).and_then(|(id, member)| found(id, member, item)) {
                     Some(value) => (StatusCode::OK, value),
                     None => (StatusCode::NOT_FOUND, Bytes::new()),
                 }
@@ -87,7 +89,7 @@ impl Imds {
 impl Endpoint for Imds {
     async fn answer(&self, peer: Ipv4Addr, request: Request<Bytes>) -> Option<Response<Bytes>> {
         let path = request.uri().path();
-        let fault = self.cloud.strikes(Asked::Item(path.strip_prefix("/latest/").unwrap_or(path)));
+        let fault = self.cloud.strikes(Asked::Item(tree::versioned(path).unwrap_or(path)));
         if let Some(Fault::Delayed(by)) = fault {
             tokio::time::sleep(by).await;
         }
@@ -135,7 +137,13 @@ impl Endpoint for Imds {
     }
 }
 
-/// One item of an instance's data; `None` is a 404.
+/// An item or, where there is none of that name, the names in that folder; `None` is a 404.
+fn found(id: &str, member: &Member, path: &str) -> Option<Bytes> {
+    let names = || tree::listing(member, path, |item| item_of(id, member, item).is_some());
+    item_of(id, member, path).or_else(|| names().map(Bytes::from))
+}
+
+/// One item of an instance's data.
 fn item_of(id: &str, member: &Member, item: &str) -> Option<Bytes> {
     let host = format!("ip-{}.ec2.internal", member.address.to_string().replace('.', "-"));
     let text = match item.trim_end_matches('/') {
@@ -164,7 +172,7 @@ fn item_of(id: &str, member: &Member, item: &str) -> Option<Bytes> {
             json!({ "noticeTime": rfc3339(member.rebalance?) }).to_string()
         }
         // Tags are off, as they are by default: `tags/instance` is absent.
-        _ => return None,
+        other => tree::card(member, other)?,
     };
     Some(text.into())
 }

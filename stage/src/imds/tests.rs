@@ -87,6 +87,34 @@ async fn an_instance_reads_its_own_data() {
 }
 
 #[tokio::test]
+async fn who_walks_the_tree_finds_every_item_in_any_version() {
+    let (address, _) = imds(None).await;
+    let mut folders = vec!["meta-data/".to_owned()];
+    let mut items = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let (status, names) = get(address, &folder).await;
+        assert_eq!(status, 200, "{folder}");
+        for name in names.lines() {
+            let list = if name.ends_with('/') { &mut folders } else { &mut items };
+            list.push(format!("{folder}{name}"));
+        }
+    }
+    for item in &items {
+        assert_eq!(get(address, item).await.0, 200, "{item}");
+    }
+    let card = "meta-data/network/interfaces/macs/02:00:7f:00:00:01/mac";
+    for item in ["meta-data/instance-id", "meta-data/placement/region", card] {
+        assert_eq!(items.iter().filter(|found| *found == item).count(), 1, "{item} in {items:?}");
+    }
+    assert!(!items.iter().any(|item| item.contains("spot")), "what it does not have is not listed");
+    let token = ask(address, "PUT", "/latest/api/token", &[(TTL_HEADER, "60")]).await.1;
+    for (version, status) in [("2021-03-23", 200), ("2009-04-04", 200), ("new", 404)] {
+        let path = format!("/{version}/meta-data/instance-id");
+        assert_eq!(ask(address, "GET", &path, &[(TOKEN_HEADER, &token)]).await.0, status, "{version}");
+    }
+}
+
+#[tokio::test]
 async fn the_target_lifecycle_state_follows_the_lifecycle() {
     let (address, cloud) = imds(None).await;
     let path = "meta-data/autoscaling/target-lifecycle-state";
