@@ -34,7 +34,7 @@ use crate::config::{CloudInit, Source};
 use crate::env;
 use crate::imds::{self, Imds};
 use accounts::Accounts;
-use cloud_init::Beside;
+use cloud_init::{Beside, Share};
 use command::Surroundings;
 use kiln_userdata::{Leaf, UserData};
 use mark::{Marks, Verdict};
@@ -169,7 +169,8 @@ impl Bootstrap<'_> {
         let region = if bound.is_zero() { None } else { self.region().await? };
         if waits {
             let boot = crate::clock::boot_id();
-            let end = cloud_init::wait(self.root, &folder, &boot, !raw.is_empty(), config.bootstrap_timeout);
+            let share = Share::of(&data, !raw.is_empty());
+            let end = cloud_init::wait(self.root, &folder, &boot, &share, config.bootstrap_timeout);
             self.before_halt("cloud-init", end).await?;
         }
         // After cloud-init, which makes users.

@@ -7,6 +7,7 @@ use crate::action::{self, Command, File};
 use crate::limits::Budget;
 use crate::node::{self, Fault, Node, Value};
 use crate::{gzip, transfer};
+use std::fmt;
 
 /// What the document asks for, each list in its order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +33,28 @@ impl CloudConfig {
     }
 }
 
+/// A document that is left to cloud-init: its bytes, judged by nobody here.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Left(Vec<u8>);
+
+impl Left {
+    pub(crate) fn new(raw: &[u8]) -> Self {
+        Self(raw.to_vec())
+    }
+
+    /// The document as it stands in the user data, transfer encodings undone.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Leaves the document out.
+impl fmt::Debug for Left {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Left({} bytes)", self.0.len())
+    }
+}
+
 const KEYS: &str = "write_files, bootcmd, runcmd, hostname, ssh_authorized_keys";
 
 /// What to do about cloud-init's other keys that are met most.
@@ -50,10 +73,19 @@ const ADVICE: [(&str, &str); 12] = [
     ("merge_how", "parts are not merged, they run one after the other: drop it"),
 ];
 
+const FILE_KEYS: &str = "path, content, encoding, permissions, owner, append";
+
 const FILE_ADVICE: [(&str, &str); 2] = [
     ("defer", "files are written in the order of the document: drop it"),
     ("source", "fetch it in a script"),
 ];
+
+/// Every key that is known here: what is read, and what has its advice.
+#[cfg(test)]
+pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
+    let refused = ADVICE.iter().chain(&FILE_ADVICE).map(|(key, _)| *key);
+    KEYS.split(", ").chain(FILE_KEYS.split(", ")).chain(refused)
+}
 
 /// Reads a document's text, its first line included.
 pub(crate) fn parse(text: &str, budget: &mut Budget) -> Result<CloudConfig, Fault> {
@@ -118,7 +150,7 @@ fn file(node: Node, budget: &mut Budget) -> Result<File, Fault> {
         }
     };
     let append = fields.take("append").map(|append| append.truth("append")).transpose()?.unwrap_or(false);
-    fields.end("path, content, encoding, permissions, owner, append", &FILE_ADVICE)?;
+    fields.end(FILE_KEYS, &FILE_ADVICE)?;
     Ok(File { path, content, mode, owner, append })
 }
 

@@ -116,7 +116,7 @@ pub fn compose(sources: &[Source]) -> Result<Composed, Refusal> {
             UserData::Script(_) => ("text/x-shellscript", &[]),
             UserData::Kiln(kiln) => ("text/x-kiln", &kiln.files),
             UserData::CloudConfig(config) => ("text/cloud-config", &config.files),
-            UserData::Empty | UserData::Multipart(_) => ("text/plain", &[]),
+            UserData::Empty | UserData::Left(_) | UserData::Multipart(_) => ("text/plain", &[]),
         };
         kinds.push(content_type);
         findings.extend(secret::scan(&source.bytes, &label, None));

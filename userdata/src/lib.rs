@@ -9,6 +9,8 @@
 //!
 //! Pure: nothing here reads a file or a socket, so the pipeline and the instance judge the same bytes alike. What
 //! is not understood is an error, never passed over.
+//!
+#![doc = include_str!("../cloud-init.md")]
 
 mod limits;
 mod error;
@@ -27,7 +29,7 @@ mod secret;
 mod compose;
 
 pub use action::{Command, File, Owner};
-pub use cloud_config::CloudConfig;
+pub use cloud_config::{CloudConfig, Left};
 pub use compose::{Composed, Form, Refusal, Source, compose};
 pub use error::{Error, Label, Place, Reason};
 pub use kiln::{EnvValue, Every, Kiln, Run, Text};
@@ -48,6 +50,8 @@ pub enum UserData {
     Kiln(Kiln),
     /// A `#cloud-config` document.
     CloudConfig(CloudConfig),
+    /// A `#cloud-config` document that is cloud-init's to judge and to do: of [`parse_beside_cloud_init`] alone.
+    Left(Left),
     /// The parts of a MIME message, in order; each may hold parts again.
     Multipart(Vec<Part>),
 }
@@ -66,6 +70,7 @@ impl UserData {
             UserData::Script(script) => leaves.push((label, Leaf::Script(script))),
             UserData::Kiln(kiln) => leaves.push((label, Leaf::Kiln(kiln))),
             UserData::CloudConfig(config) => leaves.push((label, Leaf::CloudConfig(config))),
+            UserData::Left(left) => leaves.push((label, Leaf::Left(left))),
             UserData::Multipart(parts) => {
                 for part in parts {
                     part.content.collect(Some(&part.label), leaves);
@@ -83,8 +88,8 @@ pub fn parse(raw: &[u8]) -> Result<UserData, Error> {
     read(raw, false)
 }
 
-/// [`parse`] on a machine that has cloud-init: `#cloud-config` documents are left to it, whatever they ask for, and are
-/// empty here.
+/// [`parse`] on a machine that has cloud-init: `#cloud-config` documents are left to it, whatever they ask for
+/// ([`UserData::Left`]).
 pub fn parse_beside_cloud_init(raw: &[u8]) -> Result<UserData, Error> {
     read(raw, true)
 }

@@ -17,6 +17,7 @@ impl fmt::Display for UserData {
                 Leaf::Script(script) => self::script(script),
                 Leaf::Kiln(document) => kiln(document),
                 Leaf::CloudConfig(config) => cloud_config(config),
+                Leaf::Left(_) => "a #cloud-config document, left to cloud-init\n".to_owned(),
             };
             if let Some(label) = label {
                 write!(out, "{label}: ")?;

@@ -12,7 +12,7 @@ use crate::error::{Error, Label, Reason};
 use crate::kind::{self, Kind};
 use crate::limits::{Budget, NESTING};
 use crate::mime::{self, Headers};
-use crate::{CloudConfig, Kiln, Script, UserData, cloud_config, gzip, kiln, node, script, transfer};
+use crate::{CloudConfig, Kiln, Left, Script, UserData, cloud_config, gzip, kiln, node, script, transfer};
 use std::borrow::Cow;
 
 /// One part of a multipart message.
@@ -92,7 +92,7 @@ impl Reader<'_> {
                 let raw = script::with_line_feeds(raw, offset);
                 self.document(&raw, |text, _| kiln::parse(text)).map(UserData::Kiln)
             }
-            Kind::CloudConfig if self.budget.beside_cloud_init => Ok(UserData::Empty),
+            Kind::CloudConfig if self.budget.beside_cloud_init => Ok(UserData::Left(Left::new(raw))),
             Kind::CloudConfig => self.document(raw, cloud_config::parse).map(UserData::CloudConfig),
             Kind::Mime => self.message(&raw[offset..], offset),
             Kind::Gzip | Kind::Foreign(_) => Err(self.error(offset, Reason::Unsupported(kind))),
@@ -261,4 +261,6 @@ pub enum Leaf<'a> {
     Kiln(&'a Kiln),
     /// A `#cloud-config` document.
     CloudConfig(&'a CloudConfig),
+    /// A `#cloud-config` document that is left to cloud-init.
+    Left(&'a Left),
 }

@@ -33,7 +33,11 @@ fn beside_cloud_init_its_documents_are_its_own() {
                 --b\n\n#!/bin/sh\n--b--\n";
     assert!(parse(raw).is_err(), "packages are not ours to install");
     let data = parse_beside_cloud_init(raw).expect("the rest is valid");
-    assert!(matches!(data.leaves()[..], [(Some(_), Leaf::Script(_))]), "{data:?}");
+    let [(Some(_), Leaf::Left(left)), (Some(_), Leaf::Script(_))] = data.leaves()[..] else {
+        panic!("one for each: {data:?}")
+    };
+    assert_eq!(left.bytes(), b"#cloud-config\npackages: [curl]");
+    assert!(!format!("{data:?}{data}").contains("curl"));
     assert!(parse_beside_cloud_init(b"#kiln\n[evn]\n").is_err());
 }
 
@@ -83,4 +87,12 @@ fn the_outline_names_what_would_be_done_and_no_value() {
      agent  drain, health
 ";
     assert_eq!(outline, expected);
+}
+
+#[test]
+fn the_documentation_has_every_key_that_is_read_or_refused_with_advice() {
+    let text = include_str!("../cloud-init.md");
+    for key in cloud_config::keys() {
+        assert!(text.contains(&format!("`{key}`")), "{key} is not in cloud-init.md");
+    }
 }

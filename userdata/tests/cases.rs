@@ -43,6 +43,7 @@ fn tree(data: &UserData) -> Value {
         UserData::Script(it) => script(it),
         UserData::Kiln(it) => kiln(it),
         UserData::CloudConfig(it) => cloud_config(it),
+        UserData::Left(it) => panic!("there is no cloud-init to leave it to: {it:?}"),
         UserData::Multipart(parts) => {
             let parts: Vec<Value> = parts
                 .iter()

@@ -6,7 +6,12 @@
 //! ```
 //!
 //! cloud-init's word is taken from its files, and not for more than it is worth: it says `done` when it found no data
-//! source and so no user data, and again after each reboot, however a script ended that it does not run a second time.
+//! source and so no user data, when it passed over what it does not understand (`share.rs`), and again after each reboot,
+//! however a script ended that it does not run a second time.
+
+mod share;
+
+pub(super) use share::Share;
 
 use super::Failure;
 use crate::durable;
@@ -52,6 +57,8 @@ struct Status {
 #[derive(Debug, Serialize, Deserialize)]
 struct Mark {
     boot: String,
+    /// What it was to do: the hash of [`Share`].
+    share: String,
     /// None while it has not ended; empty when all went well.
     reason: Option<String>,
 }
@@ -106,19 +113,20 @@ pub(super) fn refuse_two(data: &UserData) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits for the end of cloud-init, for at most `bound`. With `work`, that is user data of any kind, it must have had
-/// a data source, and must not have failed on this boot or an earlier one.
+/// Waits for the end of cloud-init, for at most `bound`. With work for it, it must have had a data source, must have
+/// taken its share, and must not have failed on this boot or an earlier one.
 pub(super) async fn wait(
     root: &Path,
     folder: &Path,
     boot: &str,
-    work: bool,
+    share: &Share<'_>,
     bound: Duration,
 ) -> Result<(), Failure> {
-    let mark = folder.join("cloud-init.json");
-    if work {
-        look_back(&mark, boot)?;
-        keep(&mark, &Mark { boot: boot.to_owned(), reason: None })?;
+    let path = folder.join("cloud-init.json");
+    let mark = |reason: Option<String>| Mark { boot: boot.to_owned(), share: share.hash(), reason };
+    if share.work {
+        look_back(&path, &mark(None))?;
+        keep(&path, &mark(None))?;
     }
     let until = Instant::now() + bound;
     while !root.join(RESULT).exists() {
@@ -128,23 +136,25 @@ pub(super) async fn wait(
         }
         tokio::time::sleep(POLL).await;
     }
-    let reason = judge(&read(root, RESULT), &read(root, STATUS), work);
-    if work {
-        keep(&mark, &Mark { boot: boot.to_owned(), reason: Some(reason.clone().unwrap_or_default()) })?;
+    let reason =
+        judge(&read(root, RESULT), &read(root, STATUS), share.work).or_else(|| share.passed_over(root));
+    if share.work {
+        keep(&path, &mark(Some(reason.clone().unwrap_or_default())))?;
     }
     reason.map_or(Ok(()), failed)
 }
 
 /// What an earlier boot left: it cannot be mended by another one, since cloud-init does nothing a second time.
-fn look_back(mark: &Path, boot: &str) -> Result<(), Failure> {
+fn look_back(path: &Path, now: &Mark) -> Result<(), Failure> {
     // A mark that cannot be read is none.
-    let kept = std::fs::read(mark).ok().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
+    let kept = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Mark>(&bytes).ok());
     let reason = match kept {
         Some(Mark { reason: Some(reason), .. }) if !reason.is_empty() => reason,
-        Some(Mark { reason: None, boot: before }) if before != boot => "cloud-init was cut off".to_owned(),
+        Some(Mark { reason: None, boot, .. }) if boot != now.boot => "cloud-init was cut off".to_owned(),
+        Some(Mark { share, .. }) if share != now.share => "cloud-init had other user data".to_owned(),
         _ => return Ok(()),
     };
-    let way_out = format!("remove {} to pass over it", mark.display());
+    let way_out = format!("remove {} to pass over it", path.display());
     failed(format!(
         "{reason}, on an earlier boot, and cloud-init runs nothing twice: replace the instance, or {way_out}"
     ))

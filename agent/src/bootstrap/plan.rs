@@ -59,6 +59,7 @@ pub(super) fn plan(data: &UserData, timeout: Duration, kiln_only: bool) -> Vec<P
     for (label, leaf) in data.leaves() {
         match leaf {
             Leaf::Script(_) | Leaf::CloudConfig(_) if kiln_only => {}
+            Leaf::Left(_) => {}
             Leaf::Script(it) => plan.script(label, it),
             Leaf::Kiln(it) => plan.kiln(label, it),
             Leaf::CloudConfig(it) => plan.cloud_config(label, it),

@@ -14,8 +14,15 @@ fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 async fn waited(root: &Path, boot: &str, work: bool) -> Result<(), String> {
+    // A #kiln document is none of cloud-init's work, but some work.
+    waited_with(root, boot, if work { b"#kiln\n" } else { b"" }).await
+}
+
+async fn waited_with(root: &Path, boot: &str, user_data: &[u8]) -> Result<(), String> {
     let folder = root.join("var/lib/kiln/instances/i-1");
-    wait(root, &folder, boot, work, Duration::from_mins(1)).await.map_err(|failure| failure.to_string())
+    let data = kiln_userdata::parse_beside_cloud_init(user_data).expect("it is valid");
+    let share = Share::of(&data, !user_data.is_empty());
+    wait(root, &folder, boot, &share, Duration::from_mins(1)).await.map_err(|failure| failure.to_string())
 }
 
 #[test]
@@ -91,6 +98,54 @@ async fn what_failed_or_was_cut_off_stays_failed_on_later_boots() {
         let reason = waited(root.path(), "b2", true).await.expect_err("it has not run again");
         assert!(reason.contains(expected), "{reason}");
     }
+}
+
+/// Paths and texts.
+type Files<'a> = &'a [(&'a str, &'a str)];
+const TAKEN: &str = "var/lib/cloud/instance/scripts/part-001";
+const MERGED: &str = "var/lib/cloud/instance/cloud-config.txt";
+
+#[tokio::test(start_paused = true)]
+async fn what_cloud_init_passed_over_is_not_done() {
+    let script = "#!/bin/sh\necho hello\n";
+    let document = "#cloud-config\npackages: [curl]\n";
+    let both = format!(
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\n{script}\n--b\n\n{document}\n--b--\n"
+    );
+    let merged = |count: usize| format!("#cloud-config\n\n# from {count} files\n# part-001\n\n---\n...\n");
+    let (one, crlf) = (merged(1), script.replace('\n', "\r\n"));
+    let not_run = "cloud-init passed over the script, which was its to run: /var/log/cloud-init.log";
+    let table: [(&str, Files<'_>, &str); 7] = [
+        (script, &[(TAKEN, script)], ""),
+        (&crlf, &[(TAKEN, script)], ""),
+        (script, &[], not_run),
+        (script, &[(TAKEN, "#!/bin/sh\necho other\n")], not_run),
+        (document, &[(MERGED, "")], "cloud-init took 0 of 1 #cloud-config documents"),
+        (&both, &[(TAKEN, script), (MERGED, &one)], ""),
+        (&both, &[(MERGED, &one)], "cloud-init passed over part 1, which was its to run"),
+    ];
+    for (user_data, files, expected) in table {
+        let root = root(files);
+        durable::write(&root.path().join(RESULT), DONE.as_bytes(), 0o644).expect("the file is written");
+        let reason = waited_with(root.path(), "b1", user_data.as_bytes()).await.err().unwrap_or_default();
+        assert!(
+            reason.starts_with(expected) && reason.is_empty() == expected.is_empty(),
+            "{files:?}: {reason}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_user_data_on_an_instance_that_cloud_init_is_done_with_is_not_done() {
+    let (old, new) = ("#!/bin/sh\necho old\n", "#!/bin/sh\necho new\n");
+    let root = root(&[(RESULT, DONE), (TAKEN, old)]);
+    for boot in ["b1", "b2"] {
+        assert_eq!(waited_with(root.path(), boot, old.as_bytes()).await, Ok(()), "{boot}");
+    }
+    // It writes the new script, and runs none.
+    durable::write(&root.path().join(TAKEN), new.as_bytes(), 0o700).expect("the file is written");
+    let reason = waited_with(root.path(), "b3", new.as_bytes()).await.expect_err("it has not run");
+    assert!(reason.starts_with("cloud-init had other user data, on an earlier boot"), "{reason}");
 }
 
 proptest! {

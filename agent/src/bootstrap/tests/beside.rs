@@ -55,6 +55,8 @@ async fn with_wait_cloud_inits_end_comes_first_and_its_failure_is_ours() {
                 tokio::task::yield_now().await;
             }
             assert_eq!(machine.log(), "", "nothing is done before");
+            machine
+                .write("var/lib/cloud/instance/scripts/part-001", machine.script("echo script >> $ROOT/log"));
             machine.write("run/cloud-init/result.json", ended);
         };
         let (report, ()) = tokio::join!(boot, end);
