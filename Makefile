@@ -18,13 +18,15 @@ demo:
 test: host agent
 	. target/host/env && cargo test --workspace --no-fail-fast
 
-# What people wait for: medians of warm bakes, the disk step, plan and a rehearsal; then the agent beside its peers.
+# What people wait for: medians of warm bakes, the disk step, plan and a rehearsal; then the agent beside its peers, and the
+# bootstrap beside cloud-init.
 bench: host build
 	. target/host/env && tests/bench/run
 	tests/bench/agent
+	tests/bench/bootstrap
 
 # Bytes that nobody thought of, for the parsers of user data: ten minutes a target, or FUZZ_SECONDS.
-fuzz:
+fuzz: host
 	fuzz/run
 
 # So many scale-ins one after the other under load, each followed by a launch: count, failures, drain times. About ten

@@ -6,6 +6,7 @@
 )]
 
 pub mod browser;
+pub mod disk;
 pub mod emulator;
 pub mod leftovers;
 pub mod programs;

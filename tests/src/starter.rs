@@ -72,6 +72,26 @@ pub fn baked() -> Baked {
     bake(&app)
 }
 
+/// The starter on a base that has Debian's cloud-init, as a vendor's has, baked with that `image.cloud_init`.
+pub fn beside_cloud_init(choice: &str) -> Baked {
+    static WRITTEN: Mutex<()> = Mutex::new(());
+    let app = target().join("stories").join(format!("beside-cloud-init-{choice}")).join("shop");
+    let alone = WRITTEN.lock().expect("no story panics here");
+    written(&app);
+    let manifest = app.join("kiln.toml");
+    let text = std::fs::read_to_string(&manifest).expect("a starter has a manifest");
+    if !text.contains("cloud_init") {
+        let base = "base = \"debian-12\"\n";
+        assert!(text.contains(base), "the starter's base is Debian 12: {text}");
+        let packages = "packages = [\"cloud-init\", \"isc-dhcp-client\"]";
+        let more = text.replace(base, &format!("{base}{packages}\ncloud_init = \"{choice}\"\n"));
+        std::fs::write(manifest, more).expect("the manifest is ours");
+    }
+    let baked = bake(&app);
+    drop(alone);
+    baked
+}
+
 /// Leaves a whole starter in `app`, whatever a killed call left there.
 fn written(app: &Path) {
     if app.join("kiln.toml").exists() {
@@ -80,6 +100,7 @@ fn written(app: &Path) {
     let _absent_is_fine = std::fs::remove_dir_all(app);
     let unfinished = app.with_extension("new");
     let _absent_is_fine = std::fs::remove_dir_all(&unfinished);
+    std::fs::create_dir_all(app.parent().expect("an app lies in a folder")).expect("make the parent");
     let new = unfinished.join(app.file_name().expect("the app is named by its folder"));
     init(&new);
     std::fs::rename(&new, app).expect("move the starter to its place");
