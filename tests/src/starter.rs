@@ -87,6 +87,12 @@ pub fn beside_cloud_init(choice: &str) -> Baked {
         let more = text.replace(base, &format!("{base}{packages}\ncloud_init = \"{choice}\"\n"));
         std::fs::write(manifest, more).expect("the manifest is ours");
     }
+    // Written when the lock is: a killed call may have left that of a starter without cloud-init.
+    let locked = app.with_extension("locked");
+    if !young(&locked) {
+        run(kiln_command(["update"]).current_dir(&app)).expect_code(0);
+        std::fs::write(&locked, "").expect("say that it is locked");
+    }
     let baked = bake(&app);
     drop(alone);
     baked
@@ -134,16 +140,18 @@ fn locked() -> PathBuf {
     let guard = File::create(folder.join("guard")).expect("make the guard");
     guard.lock().expect("wait for other stories");
     let lock = folder.join("app/kiln.lock");
-    let young = lock
-        .metadata()
-        .and_then(|found| found.modified())
-        .is_ok_and(|made| made.elapsed().is_ok_and(|age| age < Duration::from_hours(24)));
-    if !young {
+    if !young(&lock) {
         let _absent_is_fine = std::fs::remove_dir_all(folder.join("app"));
         run(kiln_command(["init"]).arg(folder.join("app"))).expect_code(0);
         run(kiln_command(["update"]).current_dir(folder.join("app"))).expect_code(0);
     }
     lock
+}
+
+/// Whether a file was made within a day.
+fn young(file: &Path) -> bool {
+    let made = file.metadata().and_then(|found| found.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age < Duration::from_hours(24)))
 }
 
 /// A fresh starter in a temporary folder of its own, for stories that change it.
