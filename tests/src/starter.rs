@@ -72,6 +72,15 @@ pub fn baked() -> Baked {
     bake(&app)
 }
 
+/// What Debian's cloud-init enables.
+const CLOUD_INIT: [&str; 5] = [
+    "cloud-config.service",
+    "cloud-final.service",
+    "cloud-init-hotplugd.socket",
+    "cloud-init-local.service",
+    "cloud-init.service",
+];
+
 /// The starter on a base that has Debian's cloud-init, as a vendor's has, baked with that `image.cloud_init`.
 pub fn beside_cloud_init(choice: &str) -> Baked {
     static WRITTEN: Mutex<()> = Mutex::new(());
@@ -85,6 +94,7 @@ pub fn beside_cloud_init(choice: &str) -> Baked {
         assert!(text.contains(base), "the starter's base is Debian 12: {text}");
         let packages = "packages = [\"cloud-init\", \"isc-dhcp-client\"]";
         let more = text.replace(base, &format!("{base}{packages}\ncloud_init = \"{choice}\"\n"));
+        let more = format!("{more}\n[expect]\nunits = {CLOUD_INIT:?}\n");
         std::fs::write(manifest, more).expect("the manifest is ours");
     }
     // Written when the lock is: a killed call may have left that of a starter without cloud-init.
