@@ -59,6 +59,9 @@ pub struct Status {
     /// Which action of the launch hook its answer is for.
     #[serde(skip)]
     pub launch_for: Option<Place>,
+    /// Whose action of the terminate hook its answer is for.
+    #[serde(skip)]
+    pub terminate_for: Option<Notice>,
     /// Since when Auto Scaling has been asked and has not answered.
     #[serde(skip)]
     pub silent_since: Option<tokio::time::Instant>,
@@ -119,6 +122,7 @@ impl Board {
             drains: 0,
             refusal: None,
             launch_for: None,
+            terminate_for: None,
             silent_since: None,
             hooks: BTreeMap::new(),
             notices: Vec::new(),
@@ -170,7 +174,8 @@ impl Board {
             status.advanced = Some(tokio::time::Instant::now());
         }
         (status.drain_ended, status.rejoining) = (life.ended(), life.rejoining());
-        (status.refusal, status.launch_for) = (life.refusal(), Some(life.launch_for()));
+        (status.launch_for, status.terminate_for) = (Some(life.launch_for()), Some(life.terminate_for()));
+        status.refusal = life.refusal();
         status.advanced_seconds = status.advanced.map(|at| at.elapsed().as_secs());
         status.notices = life.notices().to_vec();
         for hook in [Hook::Launch, Hook::Terminate] {

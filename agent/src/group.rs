@@ -3,6 +3,7 @@
 use crate::aws::{Aws, Error};
 use crate::board::Board;
 use crate::config::Selector;
+use crate::hook::is_documented;
 use crate::imds::Imds;
 use crate::lifecycle::Hook;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
@@ -70,6 +71,8 @@ pub struct Group {
     pub(crate) addresses: OnceCell<Vec<String>>,
     /// Sources that are not Elastic Load Balancing's are named once.
     foreign_said: AtomicBool,
+    /// And so is a lifecycle state that this agent has never heard of.
+    unknown_said: AtomicBool,
     board: Board,
 }
 
@@ -77,8 +80,8 @@ impl Group {
     /// A reader; `configured` wins over what is found out.
     pub fn new(aws: Arc<Aws>, imds: Arc<Imds>, configured: Selector, board: Board) -> Self {
         let (instance_id, addresses) = (OnceCell::new(), OnceCell::new());
-        let foreign_said = AtomicBool::new(false);
-        Self { aws, imds, configured, instance_id, addresses, foreign_said, board }
+        let (foreign_said, unknown_said) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { aws, imds, configured, instance_id, addresses, foreign_said, unknown_said, board }
     }
 
     /// The instance's id.
@@ -136,6 +139,10 @@ impl Group {
                     filled(found.auto_scaling_group_name()).ok_or_else(|| lacks("AutoScalingGroupName"))?;
                 let state = filled(found.lifecycle_state()).ok_or_else(|| lacks("LifecycleState"))?;
                 self.board.lock().group = Some(group.clone());
+                if !is_documented(&state) && !self.unknown_said.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(state, "lifecycle state is not known to this agent, it changes nothing");
+                    self.board.note(format!("lifecycle state {state} is not known, and changes nothing"));
+                }
                 return Ok(Some(Member { group, state }));
             }
             if listed.iter().any(|found| filled(found.instance_id()).is_none()) {

@@ -13,6 +13,7 @@
 //!
 //! The call is made by instance id: an agent that goes by the metadata service has no token.
 
+mod attempt;
 mod choice;
 mod heartbeat;
 mod known;
@@ -23,15 +24,18 @@ mod refusals;
 #[cfg(test)]
 mod tests;
 
+pub use attempt::past;
 pub use choice::Choice;
-pub use standing::{Standing, standing};
+pub(crate) use standing::is_documented;
+pub use standing::{Standing, is_next, standing};
 
 use crate::aws::Error;
 use crate::board::Board;
 use crate::config::Selector;
 use crate::group::{Group, HookInfo, Member};
-use crate::lifecycle::{Hook, Place, Settled, Verdict};
+use crate::lifecycle::{Hook, Notice, Place, Settled, Verdict};
 use crate::pauses::{Pauses, jittered};
+use attempt::Attempt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -92,7 +96,7 @@ impl Hooks {
                 let settled = match verdict {
                     // A call without an answer proves nothing: whether one is owed is asked when the drain is taken back.
                     Verdict::Continue => Settled::NothingOwed,
-                    Verdict::Abandon => attempt.past(),
+                    Verdict::Abandon => attempt.past(verdict, None),
                 };
                 return self.settle(hook, verdict, settled);
             }
@@ -171,21 +175,21 @@ impl Hooks {
         let Some(member) = self.group.member().await? else {
             attempt.absent += 1;
             let gone = attempt.absent >= ABSENT_READS;
-            return Ok(if gone { Look::Settled(attempt.past()) } else { Look::Again });
+            return Ok(if gone { Look::Settled(attempt.past(verdict, None)) } else { Look::Again });
         };
         attempt.absent = 0;
+        let past = attempt.past(verdict, Some(&member.state));
         // The pool's action is over, whoever answered it, were it while the machine slept: what waits now is the next one,
         // for which the lifecycle has its own answer.
-        let pooled = hook == Hook::Launch && self.board.lock().launch_for == Some(Place::Pool);
-        if pooled && member.state.starts_with("Pending") {
-            return Ok(Look::Settled(attempt.past()));
+        if self.is_next(hook, &member.state) {
+            return Ok(Look::Settled(if hook == Hook::Launch { past } else { Settled::Superseded }));
         }
         match self.standing(hook, &member.state) {
             Standing::Before => return Ok(Look::Again),
-            Standing::Past => return Ok(Look::Settled(attempt.past())),
+            Standing::Past => return Ok(Look::Settled(past)),
             Standing::Wait => {}
         }
-        let Some(name) = self.name(hook, &member, attempt).await? else {
+        let Some(name) = self.name(hook, verdict, &member, attempt).await? else {
             return Ok(Look::Settled(attempt.settled.unwrap_or(Settled::NothingOwed)));
         };
         attempt.called = true;
@@ -204,10 +208,21 @@ impl Hooks {
         }
     }
 
+    /// Whether what waits in `state` is another action than the pool's, which is the one to be answered.
+    fn is_next(&self, hook: Hook, state: &str) -> bool {
+        let status = self.board.lock();
+        let answered = match hook {
+            Hook::Launch => status.launch_for == Some(Place::Pool),
+            Hook::Terminate => status.terminate_for == Some(Notice::Pool),
+        };
+        answered && is_next(hook, state)
+    }
+
     /// The name to complete, or `None` with the outcome in `attempt.settled`.
     async fn name(
         &self,
         hook: Hook,
+        verdict: Verdict,
         member: &Member,
         attempt: &mut Attempt,
     ) -> Result<Option<String>, Error> {
@@ -215,14 +230,15 @@ impl Hooks {
         if let (Selector::Named(name), 0) = (configured, attempt.refusals) {
             return Ok(Some(name.clone()));
         }
+        let past = || attempt.past(verdict, Some(&member.state));
         let settled = match self.choose(hook, &member.group).await? {
-            Choice::Ours(info) if attempt.refusals >= REFUSALS && self.has_others(&info) => attempt.past(),
+            Choice::Ours(info) if attempt.refusals >= REFUSALS && self.has_others(&info) => past(),
             Choice::Ours(info) => {
                 attempt.limit = Some(info.global_timeout);
                 return Ok(Some(info.name));
             }
             // Deleted while it waited, which ends the wait; or somebody else's to answer.
-            Choice::None | Choice::Others(_) => attempt.past(),
+            Choice::None | Choice::Others(_) => past(),
             // Said where the hooks were read.
             Choice::Ambiguous(_) | Choice::Missing(_) => Settled::GaveUp,
         };
@@ -254,6 +270,7 @@ impl Hooks {
                 self.board.note(format!("{hook} hook completed with {verdict}"));
             }
             Settled::NothingOwed => tracing::info!(hook, "no hook waits for an answer"),
+            Settled::Superseded => tracing::info!(hook, "terminated on the way to the pool"),
             Settled::GaveUp => {
                 tracing::error!(hook, verdict, "hook not completed, its own timeout decides");
                 self.board.note(format!("{hook} hook not completed"));
@@ -267,23 +284,5 @@ impl Hooks {
         if self.board.error(hook.name(), Some(&text)) {
             tracing::warn!(hook = hook.name(), reason = text, "hook call failed, asking again");
         }
-    }
-}
-
-/// What a completion remembers from one look to the next.
-#[derive(Debug, Default)]
-struct Attempt {
-    limit: Option<Duration>,
-    reads: u32,
-    absent: u32,
-    refusals: u32,
-    called: bool,
-    settled: Option<Settled>,
-}
-
-impl Attempt {
-    /// Past the wait state: by our call, if one was made, whose answer may have been lost.
-    fn past(&self) -> Settled {
-        if self.called { Settled::Completed } else { Settled::NothingOwed }
     }
 }

@@ -38,6 +38,7 @@ pub mod pauses;
 pub mod clock;
 pub mod durable;
 pub mod state;
+pub mod served;
 pub mod board;
 pub mod http;
 pub mod control;

@@ -30,6 +30,8 @@ mod operator_tests;
 #[cfg(test)]
 mod pool_tests;
 #[cfg(test)]
+mod return_tests;
+#[cfg(test)]
 mod tests;
 
 pub use events::{Effect, Event};
@@ -56,6 +58,9 @@ pub struct Lifecycle {
     /// Whether this process has read it, or that there is none, and not an earlier one.
     #[serde(skip)]
     placed: bool,
+    /// The group has wanted it in service since it was last in the pool, were it before this boot: in the wait state that is
+    /// both of a launch into the pool and of a return, it returns.
+    served: bool,
     launch: HookStep,
     /// When the launch hook has to be answered at the latest, once a heartbeat of it was taken.
     launch_by: Option<Moment>,
@@ -92,6 +97,7 @@ impl Lifecycle {
             failure: None,
             place: None,
             placed: false,
+            served: false,
             launch: HookStep::Idle,
             launch_by: None,
             launch_for: Place::Service,
@@ -125,17 +131,19 @@ impl Lifecycle {
         self.notices.retain(|notice| *notice != Notice::Shutdown);
         if self.phase.is_leaving() && self.notices.is_empty() {
             // The agent alone was stopped and started: the machine stays up, and so does the instance.
-            let Self { launch, launch_for, abandoned, place, left, .. } = self;
+            let Self { launch, launch_for, abandoned, place, served, left, .. } = self;
             // It is judged again from the start: an answer that is still owed, or was stopped by the notice, is asked for
             // when its turn comes.
             let owed = matches!(launch, HookStep::Asked(_) | HookStep::Settled(Settled::NothingOwed));
             let (launch, abandoned) = if owed { (HookStep::Idle, false) } else { (launch, abandoned) };
-            self = Self { place, launch, launch_for, abandoned, left, ..Self::new(self.policy, now) };
+            self = Self { place, served, launch, launch_for, abandoned, left, ..Self::new(self.policy, now) };
         }
         if self.phase.is_leaving() && self.launch == HookStep::Asked(Verdict::Continue) {
             // Its process has gone, and a notice wins: whether it was taken is asked when the drain is taken back.
             self.launch = HookStep::Settled(Settled::NothingOwed);
         }
+        // A stop of the agent alone was all that kept it out of the pool.
+        self.return_if_due(now);
         let mut effects = Vec::new();
         if let (HookStep::Asked(verdict), false) = (self.launch, self.phase.is_leaving()) {
             effects.push(Effect::CompleteHook(Hook::Launch, verdict));
@@ -177,6 +185,7 @@ impl Lifecycle {
                 Vec::new()
             }
             (_, Event::Target(place)) => self.bound_for(place, now),
+            (_, Event::Served) => self.has_served(now),
             (_, Event::Groupless) => self.groupless(),
             (_, Event::Notice { notice, deadline }) => self.notice(notice, deadline, now),
             (Phase::Draining, Event::DrainEnded(how)) => self.drained(how, now),
@@ -220,8 +229,9 @@ impl Lifecycle {
 
     /// The group wants the instance at `place`; while it leaves, that is remembered.
     fn bound_for(&mut self, place: Place, now: Moment) -> Vec<Effect> {
-        let before = self.place.replace(place);
+        let before = self.place.replace(place).or(self.served.then_some(Place::Service));
         self.placed = true;
+        self.served |= place == Place::Service;
         if before == Some(place) {
             // A life that was resumed has waited for this word.
             return self.rejoin().into_iter().collect();
@@ -245,12 +255,9 @@ impl Lifecycle {
                 effects.extend(self.watch_launch());
                 effects
             }
-            // Called before it was ready in the pool: the second action has its whole time.
             (Phase::Warming, Place::Service) if before == Some(Place::Pool) && !self.abandoned => {
                 self.reopen_launch();
-                (self.failure, self.launch_by) = (None, None);
-                self.enter(Phase::Warming, now);
-                self.watch_launch().into_iter().collect()
+                self.begin_second_action(now)
             }
             // Called before user data has run again, by an agent that was stopped and started in the pool, say.
             (Phase::Bootstrapping, Place::Service) if before == Some(Place::Pool) && !self.abandoned => {

@@ -19,6 +19,7 @@ use crate::lifecycle::{Effect, Event, HOOK_GRACE, Hook, Lifecycle, Notice, Phase
 use crate::metrics::{Flush, Metrics};
 use crate::notice::Poller;
 use crate::record::{self, End, Record};
+use crate::served::Served;
 use crate::state::State;
 use crate::systemd;
 use crate::targets::{self, Targets};
@@ -52,6 +53,7 @@ pub struct World {
     said: Mutex<Said>,
     alive_every: Option<Duration>,
     record: Arc<Record>,
+    served: Arc<Served>,
 }
 
 /// What systemd was told last.
@@ -90,6 +92,12 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
     }
     board.note(concat!("agent ", env!("CARGO_PKG_VERSION"), " started"));
 
+    let served = Arc::new(Served::new(root, board.clone()));
+    tokio::spawn({
+        let (served, group, events) = (served.clone(), group.clone(), events.clone());
+        async move { served.claim(&group, &events).await }
+    });
+
     let world = World {
         hooks: Hooks::new(
             group.clone(),
@@ -108,6 +116,7 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
         said: Mutex::default(),
         alive_every: systemd::alive_every(),
         record: record.clone(),
+        served,
     };
     let poller = Poller {
         imds,
@@ -246,6 +255,7 @@ impl driver::World for World {
         if phase != life.phase() {
             self.board.note(format!("phase is {}", life.phase().name()));
         }
+        self.served.set(life.served());
         let error =
             self.state.write(life).err().map(|error| format!("failed to write the state file: {error}"));
         if self.board.error("state", error.as_deref()) && error.is_some() {

@@ -265,7 +265,9 @@ fn hook(name: &str, step: HookStep) -> String {
         HookStep::Waiting => "waits for the end of the drain, with heartbeats".to_owned(),
         HookStep::Asked(verdict) => format!("being completed with {}", verdict.name()),
         HookStep::Settled(Settled::Completed) => "completed".to_owned(),
-        HookStep::Settled(Settled::NothingOwed) => "no hook waits for an answer".to_owned(),
+        HookStep::Settled(Settled::NothingOwed | Settled::Superseded) => {
+            "no hook waits for an answer".to_owned()
+        }
         HookStep::Settled(Settled::GaveUp) => {
             format!("not completed: see the error '{name}' and the journal")
         }

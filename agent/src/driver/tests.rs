@@ -32,11 +32,44 @@ async fn a_boot_that_never_ends_is_abandoned_by_the_clock_alone() {
     story.until("CompleteHook(Launch, Abandon)").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_notice_ends_a_registration_under_way() {
+    let clock = Clock::anchored(Moment::default());
+    // What a boot before has left is to be registered again.
+    let (life, _) = Lifecycle::begin(policy(), clock.now(), true);
+    let story = Story::of(life, Recorder { registers_for_ever: true, ..Recorder::default() });
+    for event in [Event::Groupless, Event::Bootstrapped { ok: true }, Event::Healthy] {
+        story.say(event).await;
+    }
+    story.until("CompleteHook(Launch, Continue)").await;
+    // Taken by the group, which registers; then an operator takes it out and back.
+    story.say(Event::Notice { notice: Notice::Operator, deadline: None }).await;
+    story.until("recorded drained").await;
+    for event in [Event::Ready, Event::Healthy] {
+        story.say(event).await;
+    }
+    story.until("Rejoin").await;
+    story.check(|log| assert!(!log.iter().any(|line| line == "registration over")));
+    story.say(Event::Notice { notice: Notice::Group, deadline: None }).await;
+    let over = tokio::time::timeout(Duration::from_mins(1), story.until("registration over"));
+    over.await.expect("it ends with the notice");
+}
+
 /// Notes of what was recorded and performed, in order.
 #[derive(Clone, Default)]
 struct Recorder {
     log: Arc<Mutex<Vec<String>>>,
     grown: Arc<tokio::sync::Notify>,
+    registers_for_ever: bool,
+}
+
+/// Notes its own end, by an abort, too.
+struct Registration(Recorder);
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.0.note("registration over".to_owned());
+    }
 }
 
 impl Recorder {
@@ -49,12 +82,17 @@ impl Recorder {
 impl World for Recorder {
     fn perform(&self, effect: Effect) -> impl Future<Output = Option<Event>> + Send + 'static {
         self.note(format!("{effect:?}"));
+        let recorder = self.clone();
         async move {
             match effect {
                 Effect::CompleteHook(hook, _) => {
                     Some(Event::HookSettled { hook, settled: Settled::Completed })
                 }
                 Effect::StartDrain { .. } => Some(Event::DrainEnded(Ended::Quiet)),
+                Effect::Rejoin if recorder.registers_for_ever => {
+                    let _registration = Registration(recorder);
+                    std::future::pending().await
+                }
                 Effect::Rejoin => Some(Event::Rejoined),
                 Effect::WatchTerminate => Some(Event::TerminateWaitSeen),
                 Effect::WatchLaunch => None,
@@ -78,19 +116,15 @@ struct Story {
 
 impl Story {
     fn start() -> Self {
-        let policy = Policy {
-            bootstrap_deadline: Duration::from_mins(10),
-            ready_deadline: Duration::from_mins(1),
-            drain_max: Duration::from_mins(5),
-            ..Policy::default()
-        };
+        Self::of(Lifecycle::new(policy(), Moment::default()), Recorder::default())
+    }
+
+    fn of(life: Lifecycle, recorder: Recorder) -> Self {
         let (events, heard) = mpsc::channel(8);
-        let recorder = Recorder::default();
         let world = recorder.clone();
         let driver = tokio::spawn(async move {
             let clock = Clock::anchored(Moment::default());
-            run(Lifecycle::new(policy, clock.now()), vec![], &world, clock, heard, std::future::pending())
-                .await;
+            run(life, vec![], &world, clock, heard, std::future::pending()).await;
         });
         Self { recorder, events, driver: tokio::sync::Mutex::new(Some(driver)) }
     }
@@ -119,5 +153,14 @@ impl Story {
 
     fn check(&self, judge: impl FnOnce(&[String])) {
         judge(&self.recorder.log.lock().expect("no test panics with the log held"));
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        bootstrap_deadline: Duration::from_mins(10),
+        ready_deadline: Duration::from_mins(1),
+        drain_max: Duration::from_mins(5),
+        ..Policy::default()
     }
 }

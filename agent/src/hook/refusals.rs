@@ -46,6 +46,32 @@ async fn refused_because_the_hook_timed_out_is_over() {
 }
 
 #[tokio::test]
+async fn an_abandon_that_was_refused_was_not_taken_where_the_launch_goes_on() {
+    // Let in by the hook's own default while a stale read still said Wait.
+    for past in ["Warmed:Pending:Proceed", "Warmed:Hibernated", "InService"] {
+        let states: &'static [&'static str] = Box::leak(Box::new(["Warmed:Pending:Wait", past]));
+        let asg = Asg::start(states, &["only"], &[NOT_ACTIVE]).await;
+        assert_eq!(asg.complete(Hook::Launch, Verdict::Abandon).await, Settled::NothingOwed, "{past}");
+    }
+    // Called meanwhile: what waits now is the action into service.
+    let asg = Asg::start(&["Warmed:Pending:Wait", "Pending:Wait"], &["only"], &[NOT_ACTIVE]).await;
+    asg.hooks.board.lock().launch_for = Some(Place::Pool);
+    assert_eq!(asg.complete(Hook::Launch, Verdict::Abandon).await, Settled::NothingOwed);
+    let asg = Asg::start(&["Pending:Wait", "Terminating"], &["only"], &[NOT_ACTIVE]).await;
+    assert_eq!(asg.complete(Hook::Launch, Verdict::Abandon).await, Settled::Completed);
+}
+
+#[tokio::test]
+async fn the_termination_of_what_was_on_its_way_to_the_pool_is_not_answered_as_its_return() {
+    let asg = Asg::start(&["Warmed:Terminating:Wait"], &["only"], &[TAKEN]).await;
+    asg.hooks.board.lock().terminate_for = Some(Notice::Pool);
+    assert_eq!(asg.complete(Hook::Terminate, Verdict::Continue).await, Settled::Superseded);
+    assert!(asg.calls(COMPLETE).is_empty());
+    asg.hooks.board.lock().terminate_for = Some(Notice::Group);
+    assert_eq!(asg.complete(Hook::Terminate, Verdict::Continue).await, Settled::Completed);
+}
+
+#[tokio::test]
 async fn refused_because_no_hook_has_the_configured_name_is_given_up_with_the_names_there_are() {
     let mut asg = Asg::start(&["Terminating:Wait"], &["a", "b"], &[NOT_ACTIVE]).await;
     asg.hooks.terminate = Selector::Named("mine".to_owned());

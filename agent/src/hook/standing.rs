@@ -34,6 +34,15 @@ pub fn standing(hook: Hook, state: &str, target: Option<&str>) -> Standing {
     }
 }
 
+/// Whether the pool's own action of a hook lies behind an instance in `state`, and what waits there is the next one: the
+/// launch into service, or the termination of what was on its way back.
+pub fn is_next(hook: Hook, state: &str) -> bool {
+    match hook {
+        Hook::Launch => state.starts_with("Pending"),
+        Hook::Terminate => matches!(state, "Terminating:Wait" | "Warmed:Terminating:Wait"),
+    }
+}
+
 /// In the pool, or let into it.
 fn is_pooled(state: &str) -> bool {
     matches!(state, "Warmed:Pending:Proceed" | "Warmed:Stopped" | "Warmed:Running" | "Warmed:Hibernated")
@@ -47,6 +56,11 @@ fn is_new_root(state: &str) -> bool {
 fn is_past_terminate(state: &str) -> bool {
     let state = state.strip_prefix("Warmed:").unwrap_or(state);
     matches!(state, "Terminating:Proceed" | "Terminating:Retained" | "Terminated" | "Detached")
+}
+
+/// Whether it is one of the documented states, by its family.
+pub(crate) fn is_documented(state: &str) -> bool {
+    is_known(state) || is_new_root(state)
 }
 
 fn is_known(state: &str) -> bool {

@@ -47,6 +47,8 @@ async fn a_detached_instance_owes_no_launch_a_new_root_owes_one_and_an_unknown_s
     let asg = Asg::start(&["Terminating", "SomethingNew", "Terminating:Wait"], &["only"], &[(200, "")]).await;
     assert!(asg.hooks.await_terminate().await);
     assert_eq!(asg.complete(Hook::Terminate, Verdict::Continue).await, Settled::Completed);
+    let told = asg.hooks.board.snapshot().timeline;
+    assert_eq!(told.iter().filter(|entry| entry.what.contains("SomethingNew is not known")).count(), 1);
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ pub enum Event {
     Unhealthy,
     /// The group wants the instance somewhere, perhaps where it is.
     Target(Place),
+    /// The group wanted the instance in service before this boot, and it has not been in the pool since.
+    Served,
     /// The metadata service answers, and knows of no place: the instance is in no group.
     Groupless,
     /// Someone says "go".

@@ -83,4 +83,6 @@ pub enum Settled {
     NothingOwed,
     /// The bound ran out, or the call is refused for good.
     GaveUp,
+    /// The instance is terminated on its way back to the pool, by the state of what waits: before its notice was heard.
+    Superseded,
 }

@@ -116,9 +116,23 @@ impl Lifecycle {
             self.left = false;
         }
         // Nobody took the ABANDON: a late recovery is as good as any.
-        self.abandoned &= settled == Settled::Completed;
+        let refuted = self.abandoned && settled != Settled::Completed;
+        self.abandoned &= !refuted;
         self.reopen_launch();
+        if refuted && self.phase == Phase::Warming && self.launch == HookStep::Idle {
+            // The pool has let it in all the same, and it was called meanwhile.
+            return self.begin_second_action(now);
+        }
         self.advance(now)
+    }
+
+    /// Called before it was ready in the pool: the second action has its whole time.
+    pub(super) fn begin_second_action(&mut self, now: Moment) -> Vec<Effect> {
+        (self.failure, self.launch_by) = (None, None);
+        self.enter(Phase::Warming, now);
+        let mut effects = self.advance(now);
+        effects.extend(self.watch_launch());
+        effects
     }
 
     fn answer_launch(&mut self, verdict: Verdict) -> Vec<Effect> {

@@ -63,6 +63,8 @@ impl Lifecycle {
             return Vec::new();
         }
         self.notices.push(notice);
+        // What is sent back to the pool was let into service: nobody has heeded an ABANDON.
+        self.abandoned &= notice != Notice::Pool;
         match notice {
             // Only the group holds a hook; it says so by the target state, whatever else was heard before.
             Notice::Group | Notice::Pool => {
@@ -106,6 +108,10 @@ impl Lifecycle {
 
     pub(super) fn terminate_settled(&mut self, settled: Settled, now: Moment) -> Vec<Effect> {
         self.terminate = HookStep::Settled(settled);
+        if settled == Settled::Superseded && !self.notices.contains(&Notice::Group) {
+            // The state says it before the metadata service does.
+            return self.heed(Notice::Group, now);
+        }
         if self.terminate_for == Notice::Pool && self.notices.contains(&Notice::Group) {
             // Terminated on its way to the pool: that is another action of the hook.
             return self.watch_terminate(Notice::Group);
@@ -138,7 +144,7 @@ impl Lifecycle {
         self.terminate = HookStep::Idle;
         self.terminate_for = Notice::Group;
         // From the pool into service it is the group that registers, when every hook of its has been answered.
-        self.left = false;
+        (self.left, self.served) = (false, false);
         if !self.launch.is_open() {
             self.launch = HookStep::Settled(Settled::NothingOwed);
         }
@@ -150,7 +156,20 @@ impl Lifecycle {
         self.reopen_launch();
         // The checks rested during the drain.
         self.healthy = false;
-        self.enter(Phase::Warming, now);
+        self.enter(if self.booted { Phase::Warming } else { Phase::Bootstrapping }, now);
+    }
+
+    /// What a life before the boot left word of. Where the group's wish was read before it, that is a return to the pool; a
+    /// launch into the pool that was taken proves the word out of date.
+    pub(super) fn has_served(&mut self, now: Moment) -> Vec<Effect> {
+        if self.launch == HookStep::Settled(Settled::Completed) {
+            return Vec::new();
+        }
+        self.served = true;
+        if self.place != Some(Place::Pool) || self.notices.contains(&Notice::Group) {
+            return Vec::new();
+        }
+        self.notice(Notice::Pool, None, now)
     }
 
     /// The next way back to the pool is another action of the hook.

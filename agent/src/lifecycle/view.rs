@@ -52,6 +52,16 @@ impl Lifecycle {
         self.launch_for
     }
 
+    /// Whether the group has wanted it in service since it was last in the pool.
+    pub fn served(&self) -> bool {
+        self.served
+    }
+
+    /// Whose action of the terminate hook is watched for, or answered.
+    pub fn terminate_for(&self) -> Notice {
+        self.terminate_for
+    }
+
     /// The notices heard, first to last.
     pub fn notices(&self) -> &[Notice] {
         &self.notices

@@ -1,5 +1,6 @@
 //! The agent as a process: the real loop over the real core; it can be killed at any await and between any two effects.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -66,6 +67,7 @@ impl Process {
             events: events.clone(),
             fatal: fatal.clone(),
             back: back.clone(),
+            served: AtomicBool::new(false),
         };
         let (cloud, inputs) = (cloud.clone(), events.clone());
         let task = tokio::spawn(async move {
@@ -80,6 +82,7 @@ impl Process {
                 () = driver::run(life, open, &world, clock, heard, stop) => {}
                 () = steps.poll(inputs.clone()) => {}
                 () = boot(&cloud, inputs.clone()) => {}
+                () = claim(&cloud, inputs.clone()) => {}
                 () = check(&cloud, &back, inputs) => {}
             }
         });
@@ -146,6 +149,17 @@ async fn boot(cloud: &Cloud, events: mpsc::Sender<Event>) {
     std::future::pending::<()>().await;
 }
 
+/// As `Served::claim`: the mark of a boot before, once the metadata service has said whose it is.
+async fn claim(cloud: &Cloud, events: mpsc::Sender<Event>) {
+    if cloud.lock().served {
+        while cloud.metadata(|_| Some("i-0abc".to_owned())).await != Ok(Some("i-0abc".to_owned())) {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        let _ = events.send(Event::Served).await;
+    }
+    std::future::pending::<()>().await;
+}
+
 /// As `health::watch`: the turns of the whole, and the whole once more after each drain that was come back from.
 async fn check(cloud: &Cloud, back: &Notify, events: mpsc::Sender<Event>) {
     let turns = cloud.lock().script.health.clone();
@@ -183,6 +197,8 @@ struct World {
     fatal: Arc<Fatal>,
     /// Told of each return from a drain.
     back: Arc<Notify>,
+    /// What the life said last, as `Served` keeps it.
+    served: AtomicBool,
 }
 
 impl World {
@@ -251,6 +267,9 @@ impl driver::World for World {
         let leaving = |life: &Lifecycle| life.phase().is_leaving();
         if self.steps.cloud.lock().witness.life.as_ref().is_some_and(leaving) && !leaving(life) {
             self.back.notify_one();
+        }
+        if self.served.swap(life.served(), Ordering::Relaxed) != life.served() {
+            self.steps.cloud.lock().served = life.served();
         }
         let bytes = serde_json::to_vec(life).expect("a life can be written");
         *self.saved.lock().expect("a panic ends the simulation") = Some(bytes);

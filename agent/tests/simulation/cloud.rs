@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) rebalance: bool,
     /// The groups that the agent has deregistered from, as noted in its list.
     pub(crate) left: BTreeSet<usize>,
+    /// The mark on the disk that the group wanted it in service.
+    pub(crate) served: bool,
     /// What the instance's wall clock is off by, in seconds.
     pub(crate) wall: i64,
     before: State,
@@ -81,6 +83,7 @@ impl Cloud {
             spot: None,
             rebalance: false,
             left: BTreeSet::new(),
+            served: false,
             wall: 0,
             ticked: Duration::ZERO,
             changed: Arc::default(),

@@ -29,8 +29,8 @@ use std::time::Instant;
 
 use witness::Ended;
 
-/// Lives of a run: under thirty seconds of one core, unoptimised (24 s of processor time).
-const LIVES: u64 = 20_000;
+/// Lives of a run: 150 s of processor time, unoptimised, shared by the cores.
+const LIVES: u64 = 50_000;
 
 /// What a run must have seen at least once, or it proves less than it says.
 const MUST_BE_SEEN: &[&str] = &[
@@ -54,6 +54,7 @@ const MUST_BE_SEEN: &[&str] = &[
     "somebody else's hook timed out",
     "came back: taken back by an operator",
     "came back: warm again",
+    "came back: stopped on its way",
     "machine woke",
     "registered again",
     "unanswered: notice won",
@@ -98,7 +99,13 @@ fn no_life_breaks_an_invariant() {
         }
         let kinds: Vec<_> = kinds
             .iter()
-            .map(|(kind, seeds)| format!("{kind}: {} lives, such as KILN_SEED={}", seeds.len(), seeds[0]))
+            .map(|(kind, seeds)| {
+                format!(
+                    "{kind}: {} lives, KILN_SEED= one of {:?}",
+                    seeds.len(),
+                    &seeds[..seeds.len().min(20)]
+                )
+            })
             .collect();
         panic!(
             "{}\n\n{} of {count} lives broke an invariant\n{}\nseed {}: {}",

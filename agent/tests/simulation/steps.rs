@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use kiln_agent::clock::{Clock, Moment};
 use kiln_agent::drain::Evidence;
-use kiln_agent::hook::{Standing, standing};
-use kiln_agent::lifecycle::{Ended, Hook, Phase, Place, Settled, Verdict};
+use kiln_agent::hook::{Standing, is_next, past, standing};
+use kiln_agent::lifecycle::{Ended, Hook, Notice, Phase, Place, Settled, Verdict};
 use kiln_agent::targets::must_be_told;
 use rand::RngExt;
 use tokio::sync::watch;
@@ -40,12 +40,11 @@ impl Steps {
         let mut until = Instant::now() + BOUND;
         let (mut failures, mut absent, mut called, mut limit) = (0, 0, false, None);
         loop {
-            let past = if called { Settled::Completed } else { Settled::NothingOwed };
             if hook == Hook::Launch && self.phase().is_leaving() {
-                return if verdict == Verdict::Continue { Settled::NothingOwed } else { past };
+                let stopped = past(called, verdict, None);
+                return if verdict == Verdict::Continue { Settled::NothingOwed } else { stopped };
             }
             let pause = match self.look(hook, verdict, &mut called, &mut limit).await {
-                Ok(Some(Settled::NothingOwed)) => return past,
                 Ok(Some(settled)) => return settled,
                 Ok(None) => {
                     (failures, absent) = (0, 0);
@@ -54,7 +53,7 @@ impl Steps {
                 Err(Trouble::Absent) => {
                     absent += 1;
                     if absent >= ABSENT_READS {
-                        return past;
+                        return past(called, verdict, None);
                     }
                     self.jittered(POLL)
                 }
@@ -79,21 +78,23 @@ impl Steps {
     ) -> Result<Option<Settled>, Trouble> {
         let member = self.cloud.call("DescribeAutoScalingInstances", |aws| Ok(aws.member())).await?;
         let state = member.ok_or(Trouble::Absent)?;
-        let pooled =
-            self.cloud.lock().witness.life.as_ref().is_some_and(|life| life.launch_for() == Place::Pool);
-        if hook == Hook::Launch && pooled && state.starts_with("Pending") {
-            return Ok(Some(Settled::NothingOwed));
+        let pooled = self.cloud.lock().witness.life.as_ref().is_some_and(|life| match hook {
+            Hook::Launch => life.launch_for() == Place::Pool,
+            Hook::Terminate => life.terminate_for() == Notice::Pool,
+        });
+        let over = past(*called, verdict, Some(state));
+        if pooled && is_next(hook, state) {
+            return Ok(Some(if hook == Hook::Launch { over } else { Settled::Superseded }));
         }
         match self.standing(hook, state) {
             Standing::Before => return Ok(None),
-            // The caller knows whether a call of ours may have brought it there.
-            Standing::Past => return Ok(Some(Settled::NothingOwed)),
+            Standing::Past => return Ok(Some(over)),
             Standing::Wait => {}
         }
         if !*called {
             *limit = self.cloud.call("DescribeLifecycleHooks", |aws| Ok(aws.hook(hook))).await?;
             if limit.is_none() {
-                return Ok(Some(Settled::NothingOwed));
+                return Ok(Some(over));
             }
         }
         *called = true;

@@ -63,9 +63,8 @@ pub(crate) struct Witness {
     pool: bool,
     /// On the way back to the pool, up to where its hook has answered.
     returning: bool,
-    /// When the last way back began, and when a life did that remembers no other.
-    returned: Option<Duration>,
-    begun: Duration,
+    /// A life knows that it is, or was, wanted in service.
+    seen_service: bool,
     /// On its way back from standby, where hooks do not apply.
     from_standby: bool,
     /// An operator has taken the drain back, and the machine has woken, since the last drain began.
@@ -81,6 +80,8 @@ pub(crate) struct Witness {
     accepted: [Option<Verdict>; 2],
     asked: [Option<Verdict>; 2],
     launch_asked: Option<Duration>,
+    /// A heartbeat of the launch hook was told to the life.
+    held: bool,
     /// The launch hook is asked for by a process that found it open.
     resumed: bool,
     answered: [bool; 2],
@@ -111,8 +112,7 @@ impl Witness {
             operator: false,
             pool: false,
             returning: false,
-            returned: None,
-            begun: Duration::ZERO,
+            seen_service: false,
             from_standby: false,
             ready: false,
             woke: false,
@@ -125,6 +125,7 @@ impl Witness {
             accepted: [None; 2],
             asked: [None; 2],
             launch_asked: None,
+            held: false,
             resumed: false,
             answered: [false; 2],
             waited: [false; 2],
@@ -168,14 +169,26 @@ impl Witness {
             }
         }
         let before = self.life.take();
-        if self.rebooted || before.is_none() {
-            self.begun = at;
+        let only = |allowed: &[Notice]| {
+            before.as_ref().is_some_and(|before| before.notices().iter().all(|n| allowed.contains(n)))
+        };
+        let only_stopped = only(&[Notice::Shutdown]);
+        if self.leaving
+            && !only_stopped
+            && only(&[Notice::Shutdown, Notice::Pool])
+            && !life.phase().is_leaving()
+        {
+            // All that had kept it from the pool was the stop: its hook was answered.
+            let open = before.as_ref().is_some_and(|before| before.hook(Hook::Terminate).is_open());
+            if open {
+                self.broke(Invariant::NotReadyWhileLeaving, at, "came back before its hook was answered");
+            }
+            self.see("came back: stopped on its way", at, "");
+            (self.leaving, self.deadline, self.pool) = (false, None, false);
         }
-        let only_stopped =
-            before.is_some_and(|before| before.notices().iter().all(|notice| *notice == Notice::Shutdown));
         if self.rebooted || only_stopped {
             // A new life: its predecessor's drain is over.
-            (self.leaving, self.deadline) = (false, None);
+            (self.leaving, self.deadline, self.held) = (false, None, false);
         }
         (self.rebooted, self.sigterm) = (false, None);
         self.troubles.push((self.down_since.take().unwrap_or(at), at));
@@ -196,6 +209,9 @@ impl Witness {
         if self.leaving && !life.phase().is_leaving() {
             self.came_back(at);
         }
+        self.seen_service |= life.served();
+        // What the hook allowed is used up by then.
+        self.held &= life.failure().is_none();
         self.leaving |= life.phase().is_leaving();
         if self.leaving && (life.ready() || !life.phase().is_leaving()) {
             self.broke(Invariant::NotReadyWhileLeaving, at, life.phase().name());

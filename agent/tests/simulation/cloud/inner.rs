@@ -133,6 +133,7 @@ impl Inner {
     /// The root is another, and with it the list of what was deregistered.
     pub(crate) fn new_disk(&mut self) {
         self.left.clear();
+        self.served = false;
         self.witness.lost();
     }
 

@@ -67,6 +67,7 @@ impl Steps {
                 Ok(()) => {
                     failures = 0;
                     let _ = events.send(Event::LaunchHeld { timeout: heartbeat }).await;
+                    self.cloud.lock().witness.held();
                 }
                 Err(Error::Invalid) => {
                     let member =

@@ -14,9 +14,9 @@ impl Witness {
         self.from_standby = from == State::Standby || self.from_standby && to != State::InService;
         match to {
             State::WarmedPending(_) if from == State::InService => {
-                (self.returning, self.pool, self.returned) = (true, true, Some(at));
+                (self.returning, self.pool) = (true, true);
             }
-            State::Warmed(_) => self.returning = false,
+            State::Warmed(_) => (self.returning, self.seen_service) = (false, false),
             State::PendingWait => self.action(Hook::Launch),
             State::WarmedPendingWait(_) if !self.returning => self.action(Hook::Launch),
             State::WarmedPendingWait(_) | State::TerminatingWait | State::WarmedTerminatingWait => {
@@ -41,7 +41,7 @@ impl Witness {
         let at = index(hook);
         (self.accepted[at], self.asked[at], self.answered[at], self.waited[at]) = (None, None, false, true);
         if hook == Hook::Launch {
-            self.launch_asked = None;
+            (self.launch_asked, self.held) = (None, false);
         }
     }
 
@@ -64,6 +64,7 @@ impl Witness {
 
     pub(crate) fn woke(&mut self, at: Duration) {
         self.see("machine woke", at, "");
+        self.held = false;
         self.woke = true;
     }
 
@@ -83,7 +84,14 @@ impl Witness {
 
     pub(crate) fn rebooted(&mut self, at: Duration) {
         self.see("machine rebooted", at, "");
-        self.rebooted = true;
+        // Judged anew; what it asks again is refused.
+        self.asked = [None; 2];
+        (self.rebooted, self.held) = (true, false);
+    }
+
+    /// The agent knows how long the launch hook waits for it.
+    pub(crate) fn held(&mut self) {
+        self.held = true;
     }
 
     pub(crate) fn lost(&mut self) {

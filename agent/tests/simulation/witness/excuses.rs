@@ -24,7 +24,7 @@ impl Witness {
             Some(Reason::PolicyWaits) => "unanswered: policy waits",
             Some(Reason::NotDecidedYet) => "unanswered: not decided yet",
             Some(Reason::Outage) => "unanswered: outage",
-            Some(Reason::NotTold) => "unanswered: return not told from launch",
+            Some(Reason::NotSeen) => "unanswered: service not seen",
             Some(Reason::GoingOff) => "unanswered: going off",
             Some(Reason::NotShown) => "unanswered: root replacement not shown",
             None => {
@@ -61,17 +61,16 @@ impl Witness {
             if failed && self.policy == OnFailure::Wait {
                 return Some(Reason::PolicyWaits);
             }
-            if !failed && matches!(phase, Phase::Bootstrapping | Phase::Warming) {
+            // Whoever knows how long the hook waits gives up before it does.
+            if !failed && !self.held && matches!(phase, Phase::Bootstrapping | Phase::Warming) {
                 return Some(Reason::NotDecidedYet);
             }
             if self.launch_asked.is_some_and(|asked| at < asked + LAUNCH_CALLS) {
                 return Some(Reason::NotDecidedYet);
             }
         }
-        // Both hooks wait in `Warmed:Pending:Wait` on the way to one target state, and a boot forgets where it was.
-        let told = self.returned.is_none_or(|returned| returned > self.begun);
-        if hook == TERMINATE && self.returning && !told {
-            return Some(Reason::NotTold);
+        if hook == TERMINATE && self.returning && !self.seen_service {
+            return Some(Reason::NotSeen);
         }
         // Trouble just before the wait still shows in the agent's pauses.
         (reach < waited + RECOVERY && reach < RECOVERY + recovery).then_some(Reason::Outage)

@@ -24,7 +24,7 @@ impl Witness {
             return self.broke(Invariant::NotReadyWhileLeaving, at, &format!("came back from {notices:?}"));
         };
         self.see(what, at, "");
-        (self.leaving, self.deadline) = (false, None);
+        (self.leaving, self.deadline, self.held) = (false, None, false);
     }
 
     /// What a look at the target groups shows while the life goes on.

@@ -48,8 +48,9 @@ pub(crate) enum Reason {
     NotDecidedYet,
     /// AWS or the agent was out of reach for most of the wait.
     Outage,
-    /// A life that began after its group had sent the instance back to the pool, which looks like a launch into it.
-    NotTold,
+    /// No agent ran, or could read the target state, between the call into service and the return: both hooks wait in one
+    /// state, and there was nobody to make a mark of where it was.
+    NotSeen,
     /// The machine went off, or the agent was stopped with it.
     GoingOff,
     /// The root is replaced, of which the metadata service says nothing.
