@@ -4,7 +4,7 @@
 //! ```text
 //!  leave:   read ─▶ ours stay ─▶ noted in left.json ─▶ deregister ─▶ read again …     all groups side by side
 //!               └─▶ none stays: told
-//!  rejoin:  left.json ─▶ register ─▶ struck from left.json
+//!  rejoin:  left.json ─▶ still attached ─▶ register ─▶ struck from left.json
 //! ```
 
 mod calls;
@@ -150,15 +150,20 @@ impl Targets {
         }
     }
 
+    /// The groups: as configured, or those attached to the Auto Scaling group; `None` where the instance is in none.
+    async fn groups(&self) -> Result<Option<Vec<String>>, Error> {
+        if let Some(arns) = &self.configured {
+            return Ok(Some(arns.clone()));
+        }
+        match self.group.name().await? {
+            Some(name) => Ok(Some(self.group.target_groups(&name).await?)),
+            None => Ok(None),
+        }
+    }
+
     /// The groups, and what our rows are listed by: the instance's id, or its addresses in groups of type `ip`.
     async fn groups_and_ids(&self) -> Result<(Vec<String>, Vec<String>), Error> {
-        let groups = match &self.configured {
-            Some(arns) => arns.clone(),
-            None => match self.group.name().await? {
-                Some(name) => self.group.target_groups(&name).await?,
-                None => Vec::new(),
-            },
-        };
+        let groups = self.groups().await?.unwrap_or_default();
         if groups.is_empty() {
             return Ok((groups, Vec::new()));
         }

@@ -2,9 +2,10 @@
 
 use super::left::Target;
 use super::{LONGEST_PAUSE, POLL, Targets};
+use crate::aws::Error;
 use crate::pauses::Pauses;
 use futures_util::future::join_all;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -12,10 +13,12 @@ use tokio::time::Instant;
 /// Bounds the attempts, so that a group that never takes the instance back does not cost calls for ever; the list is
 /// kept, and the next `ready` tries again.
 const BOUND: Duration = Duration::from_hours(1);
+/// An instance that Auto Scaling lists in no group this many times in a row is in none.
+const ABSENT_READS: u32 = 3;
 
 impl Targets {
     /// Registers exactly the targets that this agent deregistered, each by id, port and zone; through outages, for an
-    /// hour at most. Groups that are deleted or denied are dropped, and said so.
+    /// hour at most. Groups that are deleted, denied or no longer attached are dropped, and said so.
     ///
     /// Comes back with whether nothing is left to be done. `false`: the bound ran out, or [`Targets::leave`] began,
     /// which wins: no register call is sent after it, and it waits for the one under way.
@@ -25,7 +28,7 @@ impl Targets {
         if self.left.is_empty() {
             return true;
         }
-        if !self.claim(until).await {
+        if !self.prepare(until).await {
             return false;
         }
         let mut groups: BTreeMap<String, Vec<Target>> = BTreeMap::new();
@@ -36,14 +39,14 @@ impl Targets {
         join_all(returns).await.into_iter().all(|back| back)
     }
 
-    /// After a reboot the list is this instance's only if its id says so.
-    async fn claim(&self, until: Instant) -> bool {
+    /// Leaves on the list what may be put back; `false` when it cannot be told in time.
+    async fn prepare(&self, until: Instant) -> bool {
         let mut pauses = Pauses::new(POLL, LONGEST_PAUSE);
+        let mut absent = 0;
         loop {
-            match self.group.instance_id().await {
-                Ok(id) => {
+            match self.strike(&mut absent).await {
+                Ok(()) => {
                     self.report_ok("");
-                    self.remembered(self.left.claim(id));
                     return true;
                 }
                 Err(error) => self.report("", &error),
@@ -54,6 +57,37 @@ impl Targets {
             }
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Strikes off what is another instance's (after a reboot only the id tells), and the groups that were detached
+    /// meanwhile: their traffic is somebody else's by now. `absent` counts answers that list the instance in no group.
+    async fn strike(&self, absent: &mut u32) -> Result<(), Error> {
+        self.remembered(self.left.claim(self.group.instance_id().await?));
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let attached = match self.groups().await {
+            Ok(Some(groups)) => groups,
+            Ok(None) => {
+                *absent += 1;
+                if *absent < ABSENT_READS {
+                    return Err(Error::lacks("DescribeAutoScalingInstances", "the instance"));
+                }
+                Vec::new()
+            }
+            // Nobody may tell, as nobody could when they were left: they were configured then.
+            Err(error) if error.is_denied() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let detached = |arn: &str| attached.iter().all(|group| group != arn);
+        let gone: BTreeSet<String> =
+            self.left.targets().into_iter().map(|target| target.group).filter(|arn| detached(arn)).collect();
+        for arn in gone {
+            tracing::info!(target_group = arn, "target group is no longer attached, its targets stay out");
+            self.board.note(format!("not registered again in {}: no longer attached", super::name(&arn)));
+            self.forget(&arn);
+        }
+        Ok(())
     }
 
     async fn bring_back(&self, arn: &str, targets: &[Target], until: Instant) -> bool {

@@ -89,8 +89,62 @@ async fn a_group_that_is_no_longer_attached_is_not_come_back_to() {
     let ours = || rows(&[("i-0abc", 80, "healthy")]);
     let elb = Elb::start(&[(WEB, &[ours()]), (API, &[ours()])]).await;
     elb.targets(Some(vec![WEB.to_owned(), API.to_owned()])).leave().await;
+    // With nothing in between but the change of the configuration.
     let later = elb.targets(Some(vec![WEB.to_owned()]));
-    later.leave().await;
     assert!(later.rejoin().await);
     assert_eq!(elb.sent("RegisterTargets"), [owned((WEB, vec!["i-0abc:80"]))]);
+}
+
+#[tokio::test]
+async fn a_group_that_was_detached_from_auto_scaling_is_not_come_back_to() {
+    let ours = || rows(&[("i-0abc", 80, "healthy")]);
+    let elb = Elb::start(&[(WEB, &[ours()]), (API, &[ours()])]).await;
+    elb.targets(None).leave().await;
+    let (attached, said) = Elb::attached(&[WEB], &elb).await;
+    assert_eq!(attached, [owned((WEB, vec!["i-0abc:80"]))]);
+    assert!(said.contains("not registered again in api: no longer attached"), "{said}");
+    assert!(!elb.root.path().join(PATH).exists(), "nothing is owed any more");
+}
+
+#[tokio::test]
+async fn the_last_group_may_be_detached_too_and_an_answer_without_a_list_says_nothing() {
+    let elb = Elb::start(&[(WEB, &[rows(&[("i-0abc", 80, "healthy")])])]).await;
+    elb.targets(None).leave().await;
+    assert!(Elb::attached(&[], &elb).await.0.is_empty());
+
+    let elb = Elb::start(&[(WEB, &[rows(&[("i-0abc", 80, "healthy")])])]).await;
+    elb.targets(None).leave().await;
+    let asked = AtomicBool::new(false);
+    let fake = Fake::start(move |asked_for, _| match action(&asked_for.body) {
+        "DescribeAutoScalingInstances" => (200, member("InService")),
+        call @ "DescribeAutoScalingGroups" if asked.swap(true, Ordering::SeqCst) => {
+            (200, result(call, &elb::groups(&[WEB])))
+        }
+        call @ "DescribeAutoScalingGroups" => (200, result(call, "")),
+        call @ "RegisterTargets" => (200, result(call, "")),
+        _ => {
+            metadata(asked_for, &[("meta-data/instance-id", "i-0abc"), ("meta-data/local-ipv4", "10.0.0.7")])
+        }
+    })
+    .await;
+    let targets = Targets::new(fake::group(&fake, &elb.board), None, elb.board.clone(), elb.root.path());
+    assert!(targets.rejoin().await);
+    let registered = fake.asked().iter().filter(|asked| action(&asked.body) == "RegisterTargets").count();
+    assert_eq!(registered, 1);
+}
+
+#[tokio::test]
+async fn who_may_not_read_the_groups_comes_back_to_what_was_left() {
+    let elb = Elb::start(&[(WEB, &[rows(&[("i-0abc", 80, "healthy")])])]).await;
+    elb.targets(Some(vec![WEB.to_owned()])).leave().await;
+    let fake = Fake::start(|asked, _| match action(&asked.body) {
+        "DescribeAutoScalingInstances" => (200, member("InService")),
+        "DescribeAutoScalingGroups" => refused("AccessDenied"),
+        call @ "RegisterTargets" => (200, result(call, "")),
+        _ => metadata(asked, &[("meta-data/instance-id", "i-0abc"), ("meta-data/local-ipv4", "10.0.0.7")]),
+    })
+    .await;
+    let targets = Targets::new(fake::group(&fake, &elb.board), None, elb.board.clone(), elb.root.path());
+    assert!(targets.rejoin().await);
+    assert!(!elb.root.path().join(PATH).exists());
 }

@@ -22,7 +22,7 @@ impl Elb {
         register: impl Fn(&str) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let arns: Vec<&str> = groups.iter().map(|(arn, _)| *arn).collect();
-        let arns = arns.iter().map(|arn| format!("<member>{arn}</member>")).collect::<Vec<_>>().concat();
+        let attached = self::groups(&arns);
         let script: HashMap<String, Vec<Answer>> =
             groups.iter().map(|(arn, answers)| ((*arn).to_owned(), answers.to_vec())).collect();
         let counts: Mutex<HashMap<String, usize>> = Mutex::default();
@@ -45,11 +45,11 @@ impl Elb {
                 }
                 "RegisterTargets" => register(&arn),
                 "DescribeAutoScalingInstances" => (200, member("Terminating")),
-                "DescribeAutoScalingGroups" => {
-                    let group = format!("<AutoScalingGroups><member><AutoScalingGroupName>web</AutoScalingGroupName><TargetGroupARNs>{arns}</TargetGroupARNs></member></AutoScalingGroups>");
-                    (200, result("DescribeAutoScalingGroups", &group))
-                }
-                _ => metadata(asked, &[("meta-data/instance-id", "i-0abc"), ("meta-data/local-ipv4", "10.0.0.7")]),
+                "DescribeAutoScalingGroups" => (200, result("DescribeAutoScalingGroups", &attached)),
+                _ => metadata(
+                    asked,
+                    &[("meta-data/instance-id", "i-0abc"), ("meta-data/local-ipv4", "10.0.0.7")],
+                ),
             }
         })
         .await;
@@ -58,6 +58,20 @@ impl Elb {
 
     pub(super) fn targets(&self, configured: Option<Vec<String>>) -> Targets {
         Targets::new(fake::group(&self.fake, &self.board), configured, self.board.clone(), self.root.path())
+    }
+
+    /// The way back by an agent on `before`'s disk whose Auto Scaling group is attached to these: the calls to register,
+    /// and what the timeline says.
+    pub(super) async fn attached(
+        arns: &[&'static str],
+        before: &Self,
+    ) -> (Vec<(String, Vec<String>)>, String) {
+        let none: Vec<(&'static str, &[Answer])> = arns.iter().map(|arn| (*arn, &[][..])).collect();
+        let later = Self::start(&none).await;
+        let group = fake::group(&later.fake, &later.board);
+        assert!(Targets::new(group, None, later.board.clone(), before.root.path()).rejoin().await);
+        let said: Vec<String> = later.board.snapshot().timeline.into_iter().map(|entry| entry.what).collect();
+        (later.sent("RegisterTargets"), said.join("; "))
     }
 
     pub(super) fn calls(&self, wanted: &str) -> usize {
@@ -89,6 +103,14 @@ impl Elb {
             })
             .collect()
     }
+}
+
+/// An Auto Scaling group that is attached to these.
+pub(super) fn groups(arns: &[&str]) -> String {
+    let arns = arns.iter().map(|arn| format!("<member>{arn}</member>")).collect::<Vec<_>>().concat();
+    format!(
+        "<AutoScalingGroups><member><AutoScalingGroupName>web</AutoScalingGroupName><TargetGroupARNs>{arns}</TargetGroupARNs></member></AutoScalingGroups>"
+    )
 }
 
 fn field(body: &str, name: &str) -> Option<String> {
