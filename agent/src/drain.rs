@@ -132,9 +132,11 @@ impl Drain {
             evidence.count(work, now);
             let verdict = evidence.verdict(self.quiet, *deadline.borrow(), now);
             let seen = (verdict, scripts.len(), work);
-            if last.replace(seen) != Some(seen) || work.is_some_and(|work| work > 0) {
+            let moves = work.is_some_and(|work| work > 0 || verdict == Verdict::Quiet);
+            if last.replace(seen) != Some(seen) || moves {
                 let mut status = self.board.lock();
-                // Work in flight is progress by itself: a long download counts the same from second to second.
+                // Work in flight is progress by itself: a long download counts the same from second to second. So is quiet,
+                // which may be longer than a hook's timeout.
                 status.advanced = Some(Instant::now());
                 status.waiting_for = Some(verdict.name().to_owned());
             }

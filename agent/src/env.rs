@@ -19,10 +19,11 @@ mod tests;
 
 pub use refresh::{Refreshed, compare, refresh};
 pub use secret::Secret;
+pub(crate) use sources::NAMES;
 
 use crate::aws::Aws;
 use crate::durable;
-use kiln_userdata::UserData;
+use kiln_userdata::{EnvValue, Leaf, UserData};
 use plan::{Plan, Variables};
 use sources::Values;
 use std::os::unix::fs::PermissionsExt;
@@ -40,6 +41,42 @@ pub struct Written {
     pub services: Vec<String>,
     /// The variables of `[env]` itself, for who runs a `[[run]]`: commands see what every service sees.
     pub shared: Vec<(String, Secret)>,
+}
+
+/// The names of what the documents keep elsewhere, each once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sources<'a> {
+    pub(crate) parameters: Vec<&'a str>,
+    pub(crate) secrets: Vec<&'a str>,
+}
+
+/// What user data's `[env]` and `[service.<name>.env]` are read from; pure.
+pub(crate) fn sources(data: &UserData) -> Sources<'_> {
+    let documents = data.leaves().into_iter().filter_map(|(_, leaf)| match leaf {
+        Leaf::Kiln(document) => Some(document),
+        _ => None,
+    });
+    let mut sources = Sources::default();
+    for document in documents {
+        let own = document.service_env.iter().flat_map(|(_, variables)| variables);
+        for (_, value) in document.env.iter().chain(own) {
+            sources.add(value);
+        }
+    }
+    sources
+}
+
+impl<'a> Sources<'a> {
+    fn add(&mut self, value: &'a EnvValue) {
+        let (list, name) = match value {
+            EnvValue::Literal(_) => return,
+            EnvValue::Ssm(name) => (&mut self.parameters, name.as_str()),
+            EnvValue::Secret { id, .. } => (&mut self.secrets, id.as_str()),
+        };
+        if !list.contains(&name) {
+            list.push(name);
+        }
+    }
 }
 
 /// Why the environment is not as the user data says; the files are then as they were.

@@ -18,6 +18,19 @@ impl Aws {
         };
         wire::send(self, &S3, "PutObject", request).await.map(|_| ())
     }
+
+    /// The same call with nothing to write and a digest that is not nothing's: S3 stores no such object.
+    pub async fn put_no_object(&self, bucket: &str, key: &str) -> Result<(), Error> {
+        let request = Request {
+            method: "PUT",
+            path: format!("/{key}"),
+            bucket: Some(bucket.to_owned()),
+            // Sixteen zeros; nothing's begins with d4.
+            headers: vec![("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==".to_owned())],
+            body: Bytes::new(),
+        };
+        wire::send(self, &S3, "PutObject", request).await.map(|_| ())
+    }
 }
 
 #[cfg(test)]

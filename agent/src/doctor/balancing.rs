@@ -12,6 +12,8 @@ const HEALTH_PATH: &str = "/healthz";
 /// Elastic Load Balancing's defaults: 30 s, out after 2 failures, in after 5 passes.
 const SLOW_OUT: u32 = 60;
 const SLOW_IN: u32 = 150;
+/// As users have measured; AWS states no bound.
+const NETWORK_LAG: Duration = Duration::from_mins(2);
 
 pub(super) fn judge(cloud: &Cloud, config: &Config) -> Vec<Finding> {
     let groups = match &cloud.target_groups {
@@ -45,7 +47,11 @@ impl TargetGroup {
 
     fn judge(&self, state: Option<&str>, config: &Config) -> Vec<Finding> {
         let mut findings = match &self.settings {
-            Ok(settings) => vec![settings.listener(), settings.question(), settings.times()],
+            Ok(settings) => {
+                let quiet = settings.network.then(|| quiet(config));
+                let all = [settings.listener(), settings.question(), settings.times()];
+                all.into_iter().chain(quiet).collect()
+            }
             Err(why) => ["targets.listener", "targets.health-check", "targets.health-time"]
                 .map(|check| Finding::skipped(check, why))
                 .to_vec(),
@@ -63,6 +69,20 @@ impl TargetGroup {
         }
         findings
     }
+}
+
+/// A Network Load Balancer opens connections to a target that it was told of, a while longer.
+fn quiet(config: &Config) -> Finding {
+    const CHECK: &str = "targets.quiet";
+    let found = format!("a Network Load Balancer; drain.quiet is {}", text(config.quiet));
+    if config.quiet >= NETWORK_LAG {
+        return Finding::ok(CHECK, found);
+    }
+    Finding::warn(
+        CHECK,
+        format!("{found}, and connections still arrive for about two minutes after the deregistration"),
+        "where no terminate hook holds the instance that long: drain.quiet = \"2m\", and drain.max well above it",
+    )
 }
 
 impl Settings {

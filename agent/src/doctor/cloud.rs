@@ -75,8 +75,11 @@ pub(super) async fn gather(
     // A board of its own: nobody reads it.
     let board = Board::new(&Lifecycle::new(Policy::default(), crate::clock::Moment::default()));
     let reader = Group::new(aws.clone(), imds.clone(), Selector::Auto, board);
-    let member = reader.member().await;
+    let (member, record, sources) =
+        tokio::join!(reader.member(), trials::record(aws, config), trials::sources(imds, aws));
     let mut trials = vec![trials::read("autoscaling:DescribeAutoScalingInstances", &member)];
+    trials.extend(record);
+    trials.extend(sources);
     let name = name(config, metadata, &member);
     let group = name.as_ref().map(|(name, _)| name.as_str()).map_err(Clone::clone);
     let (facts, hooks, complete, beat, metrics) = tokio::join!(

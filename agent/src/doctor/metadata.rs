@@ -107,7 +107,8 @@ pub(super) fn judge(metadata: &Metadata) -> Vec<Finding> {
                     format!("no answer: {why}"),
                     "enable IMDSv2 in the launch template's MetadataOptions (HttpEndpoint=enabled, HttpTokens=required); \
                      a token that never arrives while the address answers is a hop limit: HttpPutResponseHopLimit=2 \
-                     behind a container's bridge; the agent asks the IPv4 endpoint without a proxy, never IPv6",
+                     behind a container's bridge; the agent asks without a proxy, and the IPv6 endpoint only where \
+                     AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE=IPv6 stands in /etc/kiln/agent.env",
                 ),
                 Finding::skipped("imds.region", "the metadata service does not answer"),
                 Finding::skipped("imds.tags", "the metadata service does not answer"),

@@ -2,7 +2,7 @@
 
 use super::cloud::Cloud;
 use super::metadata::Metadata;
-use super::trials::{Outcome, Trial};
+use super::trials::{Outcome, PARAMETERS, SECRETS, Trial};
 use super::{Finding, Known};
 use crate::config::Config;
 use serde_json::{Value, json};
@@ -27,10 +27,33 @@ enum Scope {
     Targets,
     /// The namespace, by a condition: the action knows no resources.
     Namespace,
+    /// The record's log group and its streams.
+    Logs,
+    /// The record's objects.
+    Objects,
+    /// What `[env]` names.
+    Sources,
+}
+
+impl Scope {
+    const ALL: [Self; 7] =
+        [Self::Any, Self::Group, Self::Targets, Self::Namespace, Self::Logs, Self::Objects, Self::Sources];
+
+    /// What to do about a name that is nothing's.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Logs => "create the log group, in this region, or name another in record.log_group",
+            Self::Objects => "create the bucket, in this region, or name another in record.bucket",
+            Self::Sources => {
+                "mend the name in the user data's [env], or create what it names, in this region"
+            }
+            _ => "see what the configuration names",
+        }
+    }
 }
 
 /// Every call that the agent may make.
-const ACTIONS: [Action; 11] = [
+const ACTIONS: [Action; 16] = [
     action(
         "autoscaling:DescribeAutoScalingInstances",
         "iam.DescribeAutoScalingInstances",
@@ -80,6 +103,11 @@ const ACTIONS: [Action; 11] = [
         "an instance that was taken out by `kiln-agent drain` does not come back",
     ),
     action("cloudwatch:PutMetricData", "iam.PutMetricData", Scope::Namespace, "no CPU metric"),
+    action("logs:CreateLogStream", "iam.CreateLogStream", Scope::Logs, "the flight record is lost"),
+    action("logs:PutLogEvents", "iam.PutLogEvents", Scope::Logs, "the flight record is lost"),
+    action("s3:PutObject", "iam.PutObject", Scope::Objects, "the flight record is lost"),
+    action(PARAMETERS, "iam.GetParameters", Scope::Sources, "the next boot fails at [env]"),
+    action(SECRETS, "iam.GetSecretValue", Scope::Sources, "the next boot fails at [env]"),
     Action {
         name: "elasticloadbalancing:DescribeTargetGroups",
         check: "iam.DescribeTargetGroups",
@@ -104,7 +132,7 @@ pub(super) fn judge(trials: &[Trial], metadata: &Metadata) -> Vec<Finding> {
         _ => None,
     });
     let answered =
-        trials.iter().any(|trial| matches!(trial.outcome, Outcome::Allowed(_) | Outcome::Denied(_)));
+        trials.iter().any(|trial| !matches!(trial.outcome, Outcome::Silent(_) | Outcome::Unknown(_)));
     let reachable = match (silent, answered) {
         _ if metadata.instance_id.is_err() => {
             Finding::skipped("aws.reachable", "the metadata service does not answer")
@@ -114,7 +142,8 @@ pub(super) fn judge(trials: &[Trial], metadata: &Metadata) -> Vec<Finding> {
         (Some(why), true) => Finding::warn(
             "aws.reachable",
             format!("not every call was answered: {why}"),
-            "a route or an interface endpoint for each of autoscaling, elasticloadbalancing and monitoring",
+            "a route or an interface endpoint for each of autoscaling, elasticloadbalancing and monitoring, and for logs, \
+             s3, ssm and secretsmanager where [record] and [env] name them",
         ),
         (Some(why), false) => Finding::fail(
             "aws.reachable",
@@ -131,7 +160,12 @@ pub(super) fn judge(trials: &[Trial], metadata: &Metadata) -> Vec<Finding> {
 impl Action {
     fn judge(&self, trials: &[Trial]) -> Vec<Finding> {
         let mut ours = trials.iter().filter(|trial| trial.action == self.name).peekable();
+        let wanted = !matches!(self.scope, Scope::Logs | Scope::Objects | Scope::Sources);
         if ours.peek().is_none() {
+            // What nobody has configured is no check.
+            if !wanted {
+                return Vec::new();
+            }
             return vec![Finding::skipped(self.check, "nothing to try it on")];
         }
         // One line for all target groups, unless they differ.
@@ -156,6 +190,7 @@ impl Action {
                 format!("{why} (without it: {without})"),
                 "add the statement of the missing policy below to the instance's role",
             ),
+            (Outcome::Missing(why), _) => Finding::fail(self.check, why, self.scope.remedy()),
             (Outcome::Silent(why) | Outcome::Unknown(why), _) => Finding::skipped(self.check, why),
         }
     }
@@ -168,16 +203,33 @@ pub(super) fn missing(cloud: &Cloud, metadata: &Metadata, config: &Config) -> Op
         denials.filter(|trial| matches!(trial.outcome, Outcome::Denied(_))).collect()
     };
     let mut statements = Vec::new();
-    for scope in [Scope::Any, Scope::Group, Scope::Targets, Scope::Namespace] {
+    for scope in Scope::ALL {
         let actions = ACTIONS.iter().filter(|action| action.scope == scope && action.without.is_some());
-        let (names, trials): (Vec<_>, Vec<_>) = actions
+        let (mut names, trials): (Vec<_>, Vec<_>) = actions
             .map(|action| (action.name, denied(action)))
             .filter(|(_, trials)| !trials.is_empty())
             .unzip();
         if names.is_empty() {
             continue;
         }
+        let arn = |service: &str, resource: &str| arn_of(service, resource, metadata);
         statements.push(match scope {
+            Scope::Logs => {
+                // It cannot be tried, and goes with the other.
+                names = vec!["logs:CreateLogStream", "logs:PutLogEvents"];
+                let group = arn("logs", &format!("log-group:{}:*", config.record.log_group));
+                json!({ "Effect": "Allow", "Action": names, "Resource": group })
+            }
+            Scope::Objects => {
+                let objects = format!("{}/{}*", config.record.bucket, config.record.prefix);
+                let objects = format!("arn:{}:s3:::{objects}", place(metadata).0);
+                json!({ "Effect": "Allow", "Action": names, "Resource": objects })
+            }
+            Scope::Sources => {
+                let of = |trial: &Trial| trial.of.as_deref().map(|name| source(trial.action, name, &arn));
+                let arns: Vec<_> = trials.concat().into_iter().filter_map(of).collect();
+                json!({ "Effect": "Allow", "Action": names, "Resource": arns })
+            }
             Scope::Any => json!({ "Effect": "Allow", "Action": names, "Resource": "*" }),
             Scope::Group => {
                 json!({ "Effect": "Allow", "Action": names, "Resource": group_arn(cloud, metadata) })
@@ -207,10 +259,33 @@ fn group_arn(cloud: &Cloud, metadata: &Metadata) -> String {
         return format!("{before}{NAMED}{name}");
     }
     let name = known(&cloud.name).map_or("*", |(name, _)| name);
-    let role = known(&metadata.role).and_then(Option::as_ref);
-    let (partition, account) = role.and_then(|role| role.account()).unwrap_or(("aws", "*"));
+    arn_of("autoscaling", &format!("{NAMED}{name}"), metadata)
+}
+
+/// A parameter's or secret's ARN; one that was named by its ARN is taken as it is. A secret's ends in six characters that
+/// its name does not tell.
+fn source(action: &str, name: &str, arn: &impl Fn(&str, &str) -> String) -> String {
+    match action {
+        _ if name.starts_with("arn:") => name.to_owned(),
+        PARAMETERS => {
+            // Without the version or label.
+            let path = name.split(':').next().unwrap_or_default().trim_start_matches('/');
+            arn("ssm", &format!("parameter/{path}"))
+        }
+        _ => arn("secretsmanager", &format!("secret:{name}-??????")),
+    }
+}
+
+fn arn_of(service: &str, resource: &str, metadata: &Metadata) -> String {
+    let (partition, account) = place(metadata);
     let region = known(&metadata.region).map_or("*", String::as_str);
-    format!("arn:{partition}:autoscaling:{region}:{account}:{NAMED}{name}")
+    format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+}
+
+/// The partition and the account.
+fn place(metadata: &Metadata) -> (&str, &str) {
+    let role = known(&metadata.role).and_then(Option::as_ref);
+    role.and_then(|role| role.account()).unwrap_or(("aws", "*"))
 }
 
 fn known<T>(fact: &Known<T>) -> Option<&T> {

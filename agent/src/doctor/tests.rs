@@ -8,6 +8,7 @@ use crate::fake::{Asked, Fake, action, member, metadata as items, refusal, resul
 use crate::group::Member;
 
 mod cloud_table;
+mod elsewhere;
 
 const ARN: &str = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/web/6d0ec";
 
@@ -137,12 +138,17 @@ fn names_are_stable_and_the_document_says_what_it_must() {
 }
 
 async fn examine_with(fake: &Fake) -> Report {
+    examine_as(fake, "").await
+}
+
+/// With more configuration than the least.
+async fn examine_as(fake: &Fake, more: &str) -> Report {
     let imds = Arc::new(Imds::new(&fake.url).expect("an address"));
     let aws = Arc::new(Aws::with_config(imds.clone(), sdk(&fake.url)));
     let root = tempfile::tempdir().expect("a folder");
     // Ports of nobody, so that no test asks the machine's own.
-    let config = "health.listen = \"127.0.0.1:1\"\ndrain.ports = [1]\ndrain.stub_status = \"\"";
-    let config = Config::parse(config, "test").expect("it is valid");
+    let config = "health.listen = \"127.0.0.1:1\"\ndrain.ports = [1]\ndrain.stub_status = \"\"\n";
+    let config = Config::parse(&format!("{config}{more}"), "test").expect("it is valid");
     Box::pin(examine(&config, root.path(), imds, aws)).await
 }
 

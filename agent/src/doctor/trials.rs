@@ -9,7 +9,16 @@
 //!   Services document no order of the two. Complaints about a request's *form* come before IAM, so the form is whole:
 //!   only the hook, the instance or the time of the datum cannot be.
 //!
+//! The record's destination is tried with a stream that is none, or with a body that is not what its digest says; the
+//! sources of `[env]` are read as the next boot reads them, and nothing is kept of what they say.
+//!
 //! What cannot be verified says so; nothing here names the instance itself, one of its hooks or one of its rows.
+
+mod record;
+mod sources;
+
+pub(super) use record::record;
+pub(super) use sources::{PARAMETERS, SECRETS, sources};
 
 use crate::aws::{Aws, Error};
 use crate::board::Status;
@@ -30,6 +39,8 @@ pub(super) enum Outcome {
     Allowed(&'static str),
     /// IAM says no.
     Denied(String),
+    /// What the configuration or user data names is not there, or is of no use.
+    Missing(String),
     /// Nobody answered.
     Silent(String),
     /// It shows nothing, or was not tried.
@@ -41,12 +52,17 @@ pub(super) enum Outcome {
 pub(super) struct Trial {
     /// As IAM writes it.
     pub(super) action: &'static str,
-    /// The target group's ARN, where there is one trial for each.
+    /// The target group's ARN, or the name of a source, where there is one trial for each.
     pub(super) of: Option<String>,
     pub(super) outcome: Outcome,
 }
 
 impl Trial {
+    /// Not tried yet.
+    fn new(action: &'static str) -> Self {
+        Self::unknown(action, String::new())
+    }
+
     pub(super) fn unknown(action: &'static str, why: String) -> Self {
         Self { action, of: None, outcome: Outcome::Unknown(why) }
     }

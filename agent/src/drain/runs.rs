@@ -17,6 +17,23 @@ async fn a_drain_with_nothing_in_flight_ends_within_quiet_and_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn quiet_that_outlasts_a_hooks_timeout_is_progress_all_along() {
+    let (mut stage, board) = (Stage::start(&[]), fake::board());
+    stage.quiet = Duration::from_mins(2);
+    let look = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let advanced = board.lock().advanced;
+            assert!(advanced.is_some_and(|at| at.elapsed() < Duration::from_secs(5)), "heartbeats end");
+        }
+    };
+    tokio::select! {
+        () = look => {}
+        ended = stage.drain_on(&board, 300) => assert_eq!(ended, "drain ended: drained"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_with_work_in_flight_holds_the_drain_to_its_deadline_and_no_longer() {
     let (stage, began) = (Stage::start(&[]), Instant::now());
     let client = TcpStream::connect(stage.listener.local_addr().expect("it is bound")).expect("it listens");
@@ -60,6 +77,7 @@ async fn a_script_hears_term_a_grace_before_the_deadline_and_knows_its_environme
 struct Stage {
     scripts: Vec<Vec<String>>,
     listener: TcpListener,
+    quiet: Duration,
     root: tempfile::TempDir,
 }
 
@@ -68,20 +86,24 @@ impl Stage {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let script: Vec<String> = script.iter().map(|&word| word.to_owned()).collect();
         let scripts = if script.is_empty() { Vec::new() } else { vec![script] };
-        Self { scripts, listener, root: tempfile::tempdir().expect("a folder") }
+        Self { scripts, listener, quiet: QUIET, root: tempfile::tempdir().expect("a folder") }
     }
 
     /// Drains for at most `seconds`; what the timeline says of its end.
     async fn drain(&self, seconds: u64) -> String {
-        let (board, clock) = (fake::board(), Clock::anchored(Moment::default()));
+        self.drain_on(&fake::board(), seconds).await
+    }
+
+    async fn drain_on(&self, board: &Board, seconds: u64) -> String {
+        let clock = Clock::anchored(Moment::default());
         board.lock().notices = vec![Notice::Group];
-        let group = known_group(in_memory(elb()), &board);
+        let group = known_group(in_memory(elb()), board);
         let groups = Some(vec![WEB.to_owned()]);
         let drain = Drain {
             targets: Targets::new(group, groups, board.clone(), self.root.path()),
             ports: vec![self.listener.local_addr().expect("it is bound").port()],
             stub_status: None,
-            quiet: QUIET,
+            quiet: self.quiet,
             scripts: self.scripts.clone(),
             board: board.clone(),
             clock,

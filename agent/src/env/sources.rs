@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// `GetParameters` takes at most ten names (Systems Manager's API reference).
-const NAMES: usize = 10;
+pub(crate) const NAMES: usize = 10;
 /// Bounds the wait for sources that do not answer: it protects the launch hook, which waits for the bootstrap.
 const BOUND: Duration = Duration::from_mins(1);
 
@@ -72,21 +72,15 @@ struct SecretValue {
 impl Values {
     /// Reads every source that the plan names, each once, within [`BOUND`] and the last call's own bounds.
     pub(super) async fn fetch(plan: &Plan, aws: &Aws) -> Result<Self, Error> {
-        let (mut parameters, mut secrets) = (Vec::new(), Vec::new());
+        let mut sources = super::Sources::default();
         for (_, value) in plan.wanted() {
-            let (list, name) = match value {
-                EnvValue::Literal(_) => continue,
-                EnvValue::Ssm(name) => (&mut parameters, name.as_str()),
-                EnvValue::Secret { id, .. } => (&mut secrets, id.as_str()),
-            };
-            if !list.contains(&name) {
-                list.push(name);
-            }
+            sources.add(value);
         }
-        let calls: Vec<Call<'_>> = parameters
+        let calls: Vec<Call<'_>> = sources
+            .parameters
             .chunks(NAMES)
             .map(Call::Parameters)
-            .chain(secrets.into_iter().map(Call::Secret))
+            .chain(sources.secrets.into_iter().map(Call::Secret))
             .collect();
         let until = Instant::now() + BOUND;
         let answers =

@@ -5,7 +5,7 @@ use crate::board::TargetRow;
 use crate::doctor::Known;
 use crate::doctor::trials::{self, Trial};
 use crate::targets::read_rows;
-use aws_sdk_elasticloadbalancingv2::types::TargetGroup as Group;
+use aws_sdk_elasticloadbalancingv2::types::{ProtocolEnum, TargetGroup as Group};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
@@ -22,6 +22,8 @@ pub(in crate::doctor) struct TargetGroup {
 /// A target group's health check, and whether anything sends requests to it.
 #[derive(Debug, Clone)]
 pub(in crate::doctor) struct Settings {
+    /// Of a Network Load Balancer, by its protocol: connections, not requests.
+    pub(in crate::doctor) network: bool,
     pub(in crate::doctor) enabled: bool,
     pub(in crate::doctor) protocol: String,
     pub(in crate::doctor) path: Option<String>,
@@ -93,7 +95,10 @@ async fn settings(aws: &Aws, arn: &str) -> Result<Settings, Error> {
     let found = answer.target_groups().first();
     let number = |given: Option<i32>| given.and_then(|given| u32::try_from(given).ok()).unwrap_or_default();
     let field = |read: fn(&Group) -> Option<i32>| number(found.and_then(read));
+    let protocol = found.and_then(Group::protocol);
+    let of_requests = |protocol: &ProtocolEnum| matches!(protocol.as_str(), "HTTP" | "HTTPS" | "GENEVE");
     Ok(Settings {
+        network: protocol.is_some_and(|protocol| !of_requests(protocol)),
         enabled: found.and_then(Group::health_check_enabled).unwrap_or(true),
         protocol: found
             .and_then(|group| group.health_check_protocol())

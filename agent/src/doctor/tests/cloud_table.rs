@@ -107,6 +107,7 @@ fn each_departure_of_a_target_group_is_found_under_its_name() {
         ("no listener", |c| settings(c).balancers = 0, "targets.listener", Result::Fail),
         ("another path", |c| settings(c).path = Some("/".to_owned()), "targets.health-check", Result::Warn),
         ("by TCP", |c| "TCP".clone_into(&mut settings(c).protocol), "targets.health-check", Result::Warn),
+        ("by network", |c| settings(c).network = true, "targets.quiet", Result::Warn),
         ("slow to get out", |c| settings(c).unhealthy = 10, "targets.health-time", Result::Warn),
         (
             "delay far above drain.max",
@@ -251,6 +252,7 @@ fn sound() -> Cloud {
         reason: None,
     };
     let settings = Settings {
+        network: false,
         enabled: true,
         protocol: "HTTP".to_owned(),
         path: Some("/healthz".to_owned()),
