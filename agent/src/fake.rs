@@ -49,7 +49,15 @@ impl Fake {
     pub(crate) async fn start<Body: Into<Bytes> + Send + 'static>(
         reply: impl Fn(&Asked, usize) -> (u16, Body) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        Self::start_at("127.0.0.1:0", reply).await
+    }
+
+    /// The same at an address of the caller's choice.
+    pub(crate) async fn start_at<Body: Into<Bytes> + Send + 'static>(
+        address: &str,
+        reply: impl Fn(&Asked, usize) -> (u16, Body) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.expect("loopback has a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (log, reply) = (asked.clone(), Arc::new(reply));

@@ -21,6 +21,23 @@ async fn an_item_is_read_with_one_token_for_all() {
 }
 
 #[tokio::test]
+async fn an_endpoint_on_ipv6_is_asked_as_any_other() {
+    let items = [("meta-data/instance-id", "i-0abc")];
+    let fake = Fake::start_at("[::1]:0", move |asked, _| metadata(asked, &items)).await;
+    let imds = client(&fake);
+    for _ in 0..2 {
+        assert_eq!(imds.get("instance-id").await.expect("it is there"), Some("i-0abc".to_owned()));
+    }
+    let asked = fake.asked();
+    assert_eq!(asked.len(), 3, "one token, and the connection is kept");
+    let host = fake.url.trim_start_matches("http://");
+    assert!(
+        host.starts_with("[::1]:") && asked.iter().all(|asked| asked.header("host") == host),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_token_is_shown_to_nobody() {
     let fake = Fake::start(|asked, _| metadata(asked, &[("meta-data/instance-id", "i-0abc")])).await;
     let imds = client(&fake);
