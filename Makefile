@@ -34,7 +34,7 @@ fuzz: host
 COUNT ?= 20
 scale-ins: host agent
 	. target/host/env && cargo build -p kiln && \
-		KILN_SCALE_INS=$(COUNT) cargo test -p kiln-tests --test scale_ins consecutive -- --nocapture
+		KILN_SCALE_INS=$(COUNT) cargo test -p kiln-tests --test stories scale_ins::consecutive -- --nocapture
 
 # Format, clippy (warnings are errors) and the documentation build.
 lint:

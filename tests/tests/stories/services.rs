@@ -6,9 +6,13 @@ use kiln_tests::starter::{self, Baked};
 use kiln_tests::story::{Plan, inside, serving};
 use serde_json::Value;
 use std::process::Command;
+use std::sync::Mutex;
 
-/// Bakes `tests/apps/cinema`: npm workspaces, four frontends, four backends, native wheels.
+/// Bakes `tests/apps/cinema`: npm workspaces, four frontends, four backends, native wheels. The stories share its folder:
+/// the first writes it, the others wait.
 fn cinema() -> Baked {
+    static WRITTEN: Mutex<()> = Mutex::new(());
+    let _alone = WRITTEN.lock().expect("no story panics here");
     let app = target().join("stories/cinema");
     std::fs::create_dir_all(&app).expect("make the app's folder");
     let mut copy = Command::new("cp");
