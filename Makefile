@@ -13,7 +13,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 demo:
 	tests/host/demo $(DEMO)
 
-# Every test, whole-program stories included (about 20 minutes from nothing, 5 when built).
+# Every test, whole-program stories included (about half an hour from nothing, half of it when built).
 # Cargo builds all programs before it runs the first test, so the stories find target/debug/kiln.
 test: host agent
 	. target/host/env && cargo test --workspace --no-fail-fast
