@@ -17,7 +17,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout
 use aws_smithy_runtime_api::client::interceptors::SharedInterceptor;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use calls::Witness;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
@@ -51,6 +51,7 @@ pub const LOGS: Service = Service { id: "CloudWatch Logs", name: "logs", target:
 pub struct Aws {
     imds: Arc<Imds>,
     config: OnceCell<SdkConfig>,
+    http: OnceLock<http::Http>,
     witness: Option<Witness>,
 }
 
@@ -151,12 +152,17 @@ impl Error {
 impl Aws {
     /// Clients for the region and credentials of this instance.
     pub fn new(imds: Arc<Imds>) -> Self {
-        Self { imds, config: OnceCell::new(), witness: None }
+        Self { imds, config: OnceCell::new(), http: OnceLock::new(), witness: None }
     }
 
     /// Clients with a given configuration.
     pub fn with_config(imds: Arc<Imds>, config: SdkConfig) -> Self {
-        Self { imds, config: OnceCell::new_with(Some(config)), witness: None }
+        Self { config: OnceCell::new_with(Some(config)), ..Self::new(imds) }
+    }
+
+    /// Reads the host's root certificates now: tens of milliseconds that would lie between the first notice and its effect.
+    pub fn prepare(&self) {
+        self.http.get_or_init(http::Http::new);
     }
 
     /// Clients whose calls are counted and told on `board`.
@@ -200,7 +206,7 @@ impl Aws {
                     Some(region) => region,
                     None => self.imds.get_patiently("placement/region", REGION_BOUND).await?,
                 };
-                Ok(load(region).await)
+                Ok(load(region, self.http.get_or_init(http::Http::new).clone()).await)
             })
             .await
     }
@@ -229,7 +235,7 @@ pub(crate) fn region_of_environment() -> Option<String> {
         .find_map(|name| std::env::var(name).ok().filter(|region| !region.is_empty()))
 }
 
-async fn load(region: String) -> SdkConfig {
+async fn load(region: String, http: http::Http) -> SdkConfig {
     let bounds = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
         .operation_attempt_timeout(ATTEMPT_BOUND)
@@ -237,7 +243,7 @@ async fn load(region: String) -> SdkConfig {
         .build();
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new(region))
-        .http_client(http::Http::new())
+        .http_client(http)
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(bounds)
         .load()

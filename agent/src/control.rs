@@ -3,6 +3,7 @@
 
 use crate::board::{Board, Status};
 use crate::clock::Clock;
+use crate::durable;
 use crate::lifecycle::{Event, Notice, Refusal};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -95,10 +96,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    durable::remove(path)?;
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
     Ok(listener)

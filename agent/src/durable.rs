@@ -19,10 +19,7 @@ pub fn write_owned(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32
     name.push(".new");
     let beside = folder.join(name);
     // A leftover of a killed writer may have another mode.
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(&beside)?;
     // Nobody reads it before it is whose it is to be.
     let first = if owner.is_some() { mode & 0o700 } else { mode };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(first).open(&beside)?;
@@ -35,6 +32,14 @@ pub fn write_owned(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32
     file.sync_all()?;
     fs::rename(&beside, path)?;
     File::open(folder)?.sync_all()
+}
+
+/// Removes a file, if it is there.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a folder and those above it. Each is an entry of the one above, which is synced too: a file in a folder that the

@@ -62,7 +62,7 @@ impl Served {
             (true, Some(id)) => self.note(write(&self.path, id)),
             // Written when it is known whose it is.
             (true, None) => {}
-            (false, _) => self.note(remove(&self.path)),
+            (false, _) => self.note(durable::remove(&self.path)),
         }
     }
 
@@ -94,7 +94,7 @@ impl Served {
         match (ours, kept.wanted) {
             (true, _) => {}
             (false, true) => self.note(write(&self.path, id)),
-            (false, false) => self.note(remove(&self.path)),
+            (false, false) => self.note(durable::remove(&self.path)),
         }
         ours
     }
@@ -116,13 +116,6 @@ fn read(path: &Path) -> Option<Document> {
 fn write(path: &Path, id: &str) -> io::Result<()> {
     let document = Document { instance_id: id.to_owned() };
     durable::write(path, &serde_json::to_vec(&document)?, 0o600)
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ pub async fn run(config: Config, source: &Source, root: &Path) -> anyhow::Result
     let board = Board::new(&life);
     let imds = Arc::new(Imds::from_env().map_err(anyhow::Error::msg)?);
     let aws = Arc::new(Aws::new(imds.clone()).watched_by(board.clone()));
+    aws.prepare();
     let group = Arc::new(Group::new(aws, imds.clone(), config.group.clone(), board.clone()));
     let (events, heard) = mpsc::channel(EVENTS);
     let (flushes, flush_requests) = mpsc::channel(4);

@@ -71,8 +71,17 @@ impl Clients {
             .region()
             .ok_or_else(|| Error::Spec("no AWS region is set; name one with --region, as [aws] region in kiln.toml, or in AWS_REGION".to_owned()))?
             .to_string();
-        let (ec2, ssm) = (aws_sdk_ec2::Client::new(config), aws_sdk_ssm::Client::new(config));
-        Ok(Self { ebs: aws_sdk_ebs::Client::new(config), ec2, ssm, region, config: config.clone() })
+        Ok(Self::over(config.clone(), region))
+    }
+
+    fn over(config: SdkConfig, region: String) -> Self {
+        Self {
+            ebs: aws_sdk_ebs::Client::new(&config),
+            ec2: aws_sdk_ec2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
+            region,
+            config,
+        }
     }
 
     /// For a client that few commands need.
@@ -84,12 +93,6 @@ impl Clients {
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.config.to_builder().region(Region::new(region.to_owned())).build();
-        Self {
-            ebs: aws_sdk_ebs::Client::new(&config),
-            ec2: aws_sdk_ec2::Client::new(&config),
-            ssm: aws_sdk_ssm::Client::new(&config),
-            region: region.to_owned(),
-            config,
-        }
+        Self::over(config, region.to_owned())
     }
 }

@@ -151,7 +151,6 @@ impl Scene {
 
     /// What the group or an operator wants of an instance: a scale-in, standby, a place in the warm pool.
     pub fn wish(&self, id: &str, wish: &Happening) {
-        self.cloud.tell(Who::Stage, format!("{id}: {wish:?}"));
         // Only a completion or a heartbeat can be refused.
         let _ = self.cloud.apply(id, wish);
     }

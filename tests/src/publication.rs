@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::emulator::Emulator;
 use crate::programs::kiln_command;
@@ -80,6 +80,18 @@ impl Publication {
         command.env("AWS_ENDPOINT_URL", aws.url()).env("AWS_REGION", "us-east-1");
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         command
+    }
+
+    /// Kills `kiln publish` while a call is held, as `faults` say; that call's operation.
+    pub fn killed(&self, aws: &Emulator, faults: &Value) -> String {
+        aws.fail(faults);
+        let mut command = self.kiln(aws, &["publish"]);
+        let mut process = command.stderr(Stdio::null()).spawn().expect("kiln starts");
+        let held = aws.held();
+        process.kill().expect("it lives until it is killed");
+        process.wait().expect("it is gone");
+        aws.release();
+        held["operation"].as_str().expect("a call was held").to_owned()
     }
 
     /// Journals that are open.

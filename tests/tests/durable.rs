@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 const USER_DATA: &str =
-    "#!/bin/sh\nset -e\nmkdir /var/lib/work\necho one >/var/lib/work/one\necho two >/var/lib/work/two\n";
-const WORK: [(&str, &str); 2] = [("/var/lib/work/one", "one\n"), ("/var/lib/work/two", "two\n")];
+    "#!/bin/sh\nset -e\nmkdir /var/lib/shop\necho one >/var/lib/shop/one\necho two >/var/lib/shop/two\n";
+const MADE: [(&str, &str); 2] = [("/var/lib/shop/one", "one\n"), ("/var/lib/shop/two", "two\n")];
 /// A disk of its own, as far as the agent can see; `$0` is the trace, the rest the command.
 const ALONE: &str = "mount -t tmpfs tmpfs /var/lib && mount -t tmpfs tmpfs /run && \
     exec strace -f -y -s 4096 -o \"$0\" -e trace=execve,open,openat,creat,write,fsync,fdatasync,sync,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat \"$@\"";
@@ -71,7 +71,7 @@ fn judged(made: &[Call]) -> Result<(), String> {
             let kept = |(path, content): &(&str, &str)| {
                 left.get(*path).is_some_and(|bytes| bytes == content.as_bytes())
             };
-            if !ran || !WORK.iter().all(kept) {
+            if !ran || !MADE.iter().all(kept) {
                 return Err(format!(
                     "after {call:?} the mark says {state:?}, and the work is lost: {left:?}"
                 ));

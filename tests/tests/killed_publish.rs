@@ -138,14 +138,7 @@ fn killed_at(shop: &Publication, aws: &Emulator, number: usize, after: bool) -> 
 fn killed(shop: &Publication, aws: &Emulator, faults: &Value) -> String {
     aws.wipe();
     shop.forget();
-    aws.fail(faults);
-    let mut command = shop.kiln(aws, &["publish"]);
-    let mut process = command.stderr(std::process::Stdio::null()).spawn().expect("kiln starts");
-    let held = aws.held();
-    process.kill().expect("it lives until it is killed");
-    process.wait().expect("it is gone");
-    aws.release();
-    held["operation"].as_str().expect("a call was held").to_owned()
+    shop.killed(aws, faults)
 }
 
 /// All of the publication, nothing of it, or what else there is.

@@ -2,6 +2,7 @@
 
 use super::outcome::Desk;
 use crate::child::Ear;
+use crate::durable;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -36,10 +37,7 @@ impl Output {
     /// The output of `part` into `folder`; what an earlier run left there is removed.
     pub(super) fn new(part: &str, folder: &Path, desk: Arc<Desk>) -> Self {
         let path = folder.join(format!("{part}.log"));
-        let error = match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Some(error),
-            _ => None,
-        };
+        let error = durable::remove(&path).err();
         Self { part: part.to_owned(), path, desk, kept: Mutex::new(Kept { error, ..Kept::default() }) }
     }
 

@@ -66,7 +66,7 @@ impl Left {
             return Ok(());
         }
         *kept = Document { instance_id: instance_id.to_owned(), targets: Vec::new() };
-        remove(&self.path)
+        durable::remove(&self.path)
     }
 
     /// What is to be put back, in order.
@@ -94,7 +94,7 @@ impl Left {
             return Ok(());
         }
         if kept.targets.is_empty() {
-            return remove(&self.path);
+            return durable::remove(&self.path);
         }
         durable::write(&self.path, &serde_json::to_vec(&*kept)?, 0o600)
     }
@@ -114,13 +114,6 @@ fn read(path: &Path) -> io::Result<Document> {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Document::default()),
         Err(error) => Err(error),
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 
