@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use kiln_image::disk::{self, DiskReport};
+use kiln_image::os::Manager;
 use kiln_image::tree::{self, TreeReport};
 use kiln_image::{Base, BaseSpec, Deb, DiskSpec, Error, Overlay, Tools, ids, lock};
 
@@ -46,7 +47,7 @@ pub fn bake(
     in_use: InUse,
 ) -> anyhow::Result<Receipt> {
     let store = Store::of(&manifest.dir);
-    let spec = lock.base_spec(bench)?;
+    let spec = lock.base_spec(bench, &manifest.dir)?;
     let cached = Base::cached(&bench.cache, &spec);
     if let Some(receipt) = cached.and_then(|base| store.receipt(&inputs.digest(&base.meta().tar_sha256))) {
         return Ok(already(bench, &store, receipt));
@@ -107,6 +108,20 @@ fn locked_otherwise(error: Error) -> anyhow::Error {
     }
 }
 
+/// Refuses a root that another made without the packages that the manifest names; one of Kiln's own has them.
+fn has_packages(base: &Base, manifest: &Manifest) -> anyhow::Result<()> {
+    let image = &manifest.image;
+    let lacking = image.packages.iter().filter(|name| !base.meta().packages.contains_key(*name));
+    let lacking: Vec<_> = lacking.map(String::as_str).collect();
+    anyhow::ensure!(
+        lacking.is_empty(),
+        "'{}' lacks packages that kiln.toml names: run '{}' in it and export it again",
+        image.base,
+        Manager::Apt.advice(&lacking)
+    );
+    Ok(())
+}
+
 /// What differs from the app's image before; an image without a readable disk is none to compare with.
 fn change(store: &Store, digest: &str, disk: &Path) -> Option<Change> {
     let before = store.before(digest)?;
@@ -147,9 +162,10 @@ impl Bake<'_> {
             let tools = Tools::ensure(&cache, tools, &spec.mirror, spec.since.as_deref(), step);
             Ok((tools.map_err(locked_otherwise)?, outcome(held), String::new()))
         })?;
-        let held = Base::cached(&cache, spec).is_some();
+        let (held, manifest) = (Base::cached(&cache, spec).is_some(), self.manifest);
         let base = self.step("base", |step| {
             let base = Base::ensure(&cache, spec, step).map_err(locked_otherwise)?;
+            has_packages(&base, manifest)?;
             let detail =
                 format!("{} packages, {} MiB", base.meta().packages.len(), base.meta().tar_size >> 20);
             Ok((base, outcome(held), detail))
@@ -278,6 +294,7 @@ impl Bake<'_> {
                 name: self.manifest.image.base.clone(),
                 key: base.key().to_owned(),
                 sha256: base.meta().tar_sha256.clone(),
+                exported: base.meta().exported.clone(),
             },
             services: releases
                 .map(|(service, inputs)| ServiceRelease {

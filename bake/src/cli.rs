@@ -101,7 +101,7 @@ pub enum Command {
         after_help = "Examples:\n  kiln provision --root /mnt/builder\n  kiln provision --root /     # on a live builder host"
     )]
     Provision {
-        /// A Debian 12 root.
+        /// A root of Debian 12 or 13, Ubuntu 24.04 or Amazon Linux 2023; '/' on a live builder host.
         #[arg(long, value_name = "DIR")]
         root: PathBuf,
         /// The agent to install.

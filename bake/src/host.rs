@@ -1,6 +1,9 @@
 //! What a command needs from this machine: root, and programs. Asked before anything is done, all at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use kiln_image::Os;
+use kiln_image::os::Manager;
 
 use crate::failure::Failure;
 
@@ -26,16 +29,18 @@ pub fn find(name: &str) -> Option<PathBuf> {
 /// # Errors
 /// [`Failure::Missing`].
 pub fn need(programs: &[Programs<'_>]) -> Result<(), Failure> {
-    missing(programs, |name| find(name).is_some()).map_or(Ok(()), Err)
+    // On a machine that Kiln does not know, Debian's names are the best guess.
+    let manager = Os::of_root(Path::new("/")).map_or(Manager::Apt, |os| os.manager);
+    missing(programs, manager, |name| find(name).is_some()).map_or(Ok(()), Err)
 }
 
-fn missing(programs: &[Programs<'_>], there: impl Fn(&str) -> bool) -> Option<Failure> {
+fn missing(programs: &[Programs<'_>], manager: Manager, there: impl Fn(&str) -> bool) -> Option<Failure> {
     let gone: Vec<_> = programs.iter().copied().flatten().filter(|(name, _)| !there(name)).collect();
     let names: Vec<_> = gone.iter().map(|(name, _)| format!("'{name}'")).collect();
     let mut packages: Vec<_> = gone.iter().map(|(_, package)| *package).collect();
     packages.sort_unstable();
     packages.dedup();
-    let remedy = format!("install with 'apt-get install {}'", packages.join(" "));
+    let remedy = format!("install with '{}'", manager.advice(&packages));
     (!gone.is_empty()).then(|| Failure::Missing { what: names.join(", "), remedy })
 }
 
@@ -53,11 +58,17 @@ mod tests {
 
     #[test]
     fn every_missing_program_is_named_at_once_with_what_installs_it() {
-        let told = missing(&[SANDBOX, BASE], |name| !["bwrap", "mmdebstrap"].contains(&name));
-        assert_eq!(
-            told.expect("two are missing").to_string(),
-            "missing on this machine: 'bwrap', 'mmdebstrap'; install with 'apt-get install bubblewrap mmdebstrap'"
-        );
-        assert!(missing(&[SANDBOX, BASE], |_| true).is_none());
+        let there = |name: &str| !["bwrap", "mmdebstrap"].contains(&name);
+        for (manager, advice) in [
+            (Manager::Apt, "'apt-get install --no-install-recommends bubblewrap mmdebstrap'"),
+            (Manager::Dnf, "'dnf install bubblewrap mmdebstrap'"),
+        ] {
+            let told = missing(&[SANDBOX, BASE], manager, there).expect("two are missing").to_string();
+            assert_eq!(
+                told,
+                format!("missing on this machine: 'bwrap', 'mmdebstrap'; install with {advice}")
+            );
+        }
+        assert!(missing(&[SANDBOX, BASE], Manager::Apt, |_| true).is_none());
     }
 }

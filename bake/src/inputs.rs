@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use kiln_image::Os;
 use serde::{Deserialize, Serialize};
 
 use crate::carried::Carried;
@@ -32,6 +33,8 @@ pub struct Inputs {
     pub files: Vec<Rendered>,
     /// The `kiln-agent` that goes onto the image.
     pub agent: PathBuf,
+    /// What the root is that the app goes onto.
+    pub os: &'static Os,
     /// What builds frontends; `None` if there are none.
     pub node: Option<Node>,
     /// Named hashes, for the receipt and for "what changed".
@@ -67,7 +70,12 @@ impl Inputs {
     ///
     /// # Errors
     /// A source cannot be read; Node.js is needed and missing.
-    pub fn collect(manifest: &Manifest, agent: &Path, lock: Option<&Lockfile>) -> anyhow::Result<Self> {
+    pub fn collect(
+        manifest: &Manifest,
+        agent: &Path,
+        lock: Option<&Lockfile>,
+        os: &'static Os,
+    ) -> anyhow::Result<Self> {
         let mut parts = vec![recipe(), manifest_part(manifest)?];
         parts.extend(lock.map(|lock| Part { part: "lock".into(), sha256: lock.sha256() }));
         let has_frontend = manifest.services.iter().any(|service| service.frontend.is_some());
@@ -77,12 +85,12 @@ impl Inputs {
             services.push(service_inputs(manifest, service, node.as_ref(), &mut parts)?);
         }
         let releases: Vec<String> = services.iter().map(|service| service.release.clone()).collect();
-        let files = template::image(&View::new(manifest, &releases))?;
+        let files = template::image(&View::new(manifest, &releases, os))?;
         parts.push(Part { part: "templates".into(), sha256: hash_files(&files) });
         let sha256 = sources::hash_file(agent).context("failed to hash kiln-agent")?;
         parts.push(Part { part: "agent".into(), sha256 });
         let app = combine(&parts);
-        Ok(Self { services, files, agent: agent.to_owned(), node, parts, app })
+        Ok(Self { services, files, agent: agent.to_owned(), os, node, parts, app })
     }
 
     /// The image's digest over a base whose tar has the hash `base`.

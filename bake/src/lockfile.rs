@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use kiln_image::{BaseSpec, Deb, Suite};
+use kiln_image::{BaseSpec, Deb, Exported, Suite};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
@@ -125,14 +125,15 @@ impl Lockfile {
         if faults.is_empty() { Ok(Some(lock)) } else { Err(Failure::Lock(compare::told(&faults)).into()) }
     }
 
-    /// The base root that it locks.
+    /// The base root that it locks; of one that another made, below `app` unless its path is absolute, every byte counts.
     ///
     /// # Errors
-    /// The manifest names a base that is no Debian release.
-    pub fn base_spec(&self, bench: &Bench) -> anyhow::Result<BaseSpec> {
-        let suite =
-            Suite::find(&self.base).with_context(|| format!("no Debian is called '{}'", self.base))?;
-        let mut spec = BaseSpec::new(suite, self.deb.clone());
+    /// There is no such root.
+    pub fn base_spec(&self, bench: &Bench, app: &Path) -> anyhow::Result<BaseSpec> {
+        let mut spec = match Suite::find(&self.base) {
+            Some(suite) => BaseSpec::new(suite, self.deb.clone()),
+            None => BaseSpec::exported(Exported::of(&app.join(&self.base))?),
+        };
         spec.mirror = bench.mirror.clone();
         spec.since = Some(self.resolved.clone());
         Ok(spec)

@@ -53,7 +53,7 @@ pub struct Manifest {
 pub struct Image {
     /// First part of the AMI's name.
     pub name: String,
-    /// The base root, `debian-12`.
+    /// The base root: `debian-12`, `debian-13`, or the path of a root that another made.
     pub base: String,
     /// Debian packages over those of the base, sorted.
     pub packages: Vec<String>,
@@ -175,6 +175,8 @@ impl Manifest {
 /// Where in the text the paths of each service stand, for complaints about the files they name.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
+    /// Byte range of the image's `base`.
+    pub base: std::ops::Range<usize>,
     /// Byte ranges of `backend`, by service.
     pub backend: Vec<std::ops::Range<usize>>,
     /// Byte ranges of `frontend`, by service.

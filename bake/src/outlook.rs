@@ -21,7 +21,7 @@ pub fn plan(
     inputs: &Inputs,
     lock: Option<&Lockfile>,
 ) -> anyhow::Result<Plan> {
-    let spec = lock.map(|lock| lock.base_spec(bench)).transpose()?;
+    let spec = lock.map(|lock| lock.base_spec(bench, &manifest.dir)).transpose()?;
     let base = spec.and_then(|spec| Base::cached(&bench.cache, &spec));
     let digest = base.as_ref().map(|base| inputs.digest(&base.meta().tar_sha256));
     let store = Store::of(&manifest.dir);

@@ -1,58 +1,91 @@
-//! Debian packages of a root that another made: those that the app layer needs and those that the manifest names. A
-//! base of Kiln's own has them.
+//! Packages of a root that another made: those that the app layer needs and those that the manifest names. A base of
+//! Kiln's own has them.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use kiln_image::Progress as _;
-use kiln_image::base::RUNTIME;
+use kiln_image::os::Manager;
+use kiln_image::{Os, Progress as _};
 
 use crate::bench::Bench;
 use crate::manifest::Manifest;
 use crate::report::Step;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{CommandFailed, Sandbox};
 
-/// Another apt on a live builder host may be at work for some minutes.
-const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=300";
-
-/// Refuses every start of a daemon while packages are installed (Debian's own interface for it).
+/// Refuses every start of a daemon while packages are installed (Debian's own interface for it). Packages of Amazon Linux
+/// start none.
 const POLICY: &str = "#!/bin/sh\nexit 101\n";
 
 /// Installs what is missing; returns what that was.
 ///
 /// # Errors
-/// apt fails: no network, no such package.
+/// The package manager fails: no network, no such package.
 pub fn ensure(
     bench: &Bench,
     root: &Path,
+    os: &Os,
     manifest: &Manifest,
     progress: &Step<'_>,
 ) -> anyhow::Result<Vec<String>> {
-    let status = root.join("var/lib/dpkg/status");
-    let status =
-        fs::read_to_string(&status).with_context(|| format!("'{}' is no Debian root", root.display()))?;
-    let installed = installed(&status);
-    let wanted = RUNTIME.into_iter().chain(manifest.image.packages.iter().map(String::as_str));
-    let missing: Vec<&str> = wanted.filter(|name| !installed.contains(name)).collect();
+    let mut missing = Os::missing(root, os.runtime);
+    missing.extend(absent(bench, root, os.manager, &manifest.image.packages)?);
     if missing.is_empty() {
         return Ok(Vec::new());
     }
     progress.message(&format!("installing {}", missing.join(", ")));
+    let sandbox = Sandbox::root(root).network(root);
+    let run = || {
+        let commands = os.manager.install(&missing);
+        commands.iter().try_for_each(|command| sandbox.run(bench, command).map(drop))
+    };
+    let result = match os.manager {
+        Manager::Apt => without_daemons(root, run)?,
+        Manager::Dnf => run(),
+    };
+    result.with_context(|| format!("failed to install {}", missing.join(", ")))?;
+    Ok(missing.into_iter().map(str::to_owned).collect())
+}
+
+/// Those of `names` that the root's package manager does not call installed.
+fn absent<'a>(
+    bench: &Bench,
+    root: &Path,
+    manager: Manager,
+    names: &'a [String],
+) -> anyhow::Result<Vec<&'a str>> {
+    let names = names.iter().map(String::as_str);
+    match manager {
+        Manager::Apt => {
+            let status = root.join("var/lib/dpkg/status");
+            let text = fs::read_to_string(&status);
+            let text = text.with_context(|| format!("failed to read {}", status.display()))?;
+            let installed = by_dpkg(&text);
+            Ok(names.filter(|name| !installed.contains(name)).collect())
+        }
+        Manager::Dnf => {
+            let mut absent = Vec::new();
+            for name in names {
+                match Sandbox::root_read_only(root).run(bench, &["rpm", "--quiet", "-q", name]) {
+                    Err(error) if error.is::<CommandFailed>() => absent.push(name),
+                    other => drop(other?),
+                }
+            }
+            Ok(absent)
+        }
+    }
+}
+
+fn without_daemons<T>(root: &Path, run: impl FnOnce() -> T) -> anyhow::Result<T> {
     let policy = root.join("usr/sbin/policy-rc.d");
     let before = fs::read(&policy).ok();
     write_executable(&policy, POLICY.as_bytes())?;
-    let sandbox = Sandbox::root(root).network(root);
-    let result = sandbox.run(bench, &["apt-get", "-q", "update"]).and_then(|_| {
-        let install = ["apt-get", "-q", "-y", "--no-install-recommends", "-o", LOCK_TIMEOUT, "install"];
-        sandbox.run(bench, &[&install[..], &missing].concat())
-    });
+    let result = run();
     match before {
         Some(before) => write_executable(&policy, &before)?,
         None => fs::remove_file(&policy).context("failed to remove policy-rc.d")?,
     }
-    result.with_context(|| format!("failed to install {}", missing.join(", ")))?;
-    Ok(missing.into_iter().map(str::to_owned).collect())
+    Ok(result)
 }
 
 fn write_executable(path: &Path, content: &[u8]) -> anyhow::Result<()> {
@@ -64,7 +97,7 @@ fn write_executable(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 }
 
 /// The packages that a dpkg status file calls installed.
-fn installed(status: &str) -> Vec<&str> {
+fn by_dpkg(status: &str) -> Vec<&str> {
     let installed = |paragraph: &&str| paragraph.lines().any(|line| line == "Status: install ok installed");
     status
         .split("\n\n")
@@ -75,12 +108,12 @@ fn installed(status: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::installed;
+    use super::by_dpkg;
 
     #[test]
     fn a_removed_package_is_not_installed() {
         let status =
             "Package: a\nStatus: install ok installed\n\nPackage: b\nStatus: deinstall ok config-files\n";
-        assert_eq!(installed(status), ["a"]);
+        assert_eq!(by_dpkg(status), ["a"]);
     }
 }

@@ -19,6 +19,7 @@ use crate::manifest::{Manifest, Service};
 use crate::release::{self, Built};
 use crate::report::{Outcome, Step, StepRecord};
 use crate::sandbox::Sandbox;
+use crate::venv::Python;
 use crate::{frontend, packages, template, units, uv, venv, verify};
 
 /// What is applied.
@@ -52,7 +53,7 @@ pub fn onto(
     let number = |name: &str| STEPS.iter().position(|step| *step == name).map_or(0, |index| index + 1);
     let step = |name| bench.report.step(number(name), STEPS.len(), name);
     let progress = step("packages");
-    let installed = packages::ensure(bench, root, manifest, &progress)?;
+    let installed = packages::ensure(bench, root, inputs.os, manifest, &progress)?;
     let outcome = if installed.is_empty() { Outcome::Cached } else { Outcome::Built };
     let mut steps = vec![progress.done(outcome, installed.join(", "))];
     let (built, parts) = build_parts(bench, manifest, inputs, root, number, STEPS.len())?;
@@ -67,7 +68,7 @@ pub fn onto(
 /// Names that a step of [`build_parts`] has in progress and receipt.
 pub const PARTS: [&str; 2] = ["frontend", "venv"];
 
-/// Builds what the services need, outside the root: frontends, then venvs. `python` is a root with python3.
+/// Builds what the services need, outside the root: frontends, then venvs. `root` has the Python that runs them.
 ///
 /// # Errors
 /// npm, the build, or uv fails.
@@ -75,10 +76,11 @@ pub fn build_parts(
     bench: &Bench,
     manifest: &Manifest,
     inputs: &Inputs,
-    python: &Path,
+    root: &Path,
     number: impl Fn(&str) -> usize,
     of: usize,
 ) -> anyhow::Result<(Vec<Built>, Vec<StepRecord>)> {
+    let python = Python { root, program: inputs.os.python };
     let mut built = vec![Built::default(); manifest.services.len()];
     let mut records = Vec::new();
     for part in PARTS {
@@ -130,7 +132,7 @@ fn web(
 fn python_side(
     bench: &Bench,
     manifest: &Manifest,
-    python: &Path,
+    python: Python<'_>,
     service: &Service,
     found: Option<&(Vec<crate::sources::Source>, String)>,
     progress: &Step<'_>,

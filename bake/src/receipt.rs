@@ -89,6 +89,9 @@ pub struct BaseInput {
     pub key: String,
     /// SHA-256 of the base's archive.
     pub sha256: String,
+    /// SHA-256 of the root that it was made of, as it was exported; absent for Debian's packages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exported: Option<String>,
 }
 
 /// A service on the image.

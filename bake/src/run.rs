@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
+use kiln_image::suite::SUITES;
+use kiln_image::{Os, Suite};
 use kiln_stage::Verdict;
 use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
@@ -24,7 +26,7 @@ use crate::rehearse::Script;
 use crate::report::Report;
 use crate::signals::{GRACE, interruptible, runtime, signalled};
 use crate::store::Store;
-use crate::{bake, cache, host, init, outlook, policy, provision, rehearse, userdata};
+use crate::{bake, cache, host, init, outlook, policy, provision, rehearse, template, userdata};
 
 /// What goes to stdout.
 struct Answer {
@@ -137,7 +139,7 @@ fn check(dir: &Path) -> anyhow::Result<Answer> {
     let manifest = Manifest::load(dir)?;
     let releases: Vec<_> = manifest.services.iter().map(|_| "0".repeat(12)).collect();
     let lock = Lockfile::fitting(&manifest)?;
-    let files = crate::template::image(&crate::template::View::new(&manifest, &releases))?;
+    let files = template::image(&template::View::new(&manifest, &releases, os_of(&manifest)))?;
     let names: Vec<_> =
         manifest.services.iter().map(|service| format!("{} at {}", service.name, service.path)).collect();
     let text = format!(
@@ -153,7 +155,13 @@ fn check(dir: &Path) -> anyhow::Result<Answer> {
 }
 
 fn collect(manifest: &Manifest, agent: &Agent, lock: Option<&Lockfile>) -> anyhow::Result<Inputs> {
-    Inputs::collect(manifest, &inputs::find_agent(agent.named().as_deref())?, lock)
+    Inputs::collect(manifest, &inputs::find_agent(agent.named().as_deref())?, lock, os_of(manifest))
+}
+
+/// What the manifest's base is.
+fn os_of(manifest: &Manifest) -> &'static Os {
+    // Any Debian will do for a root that is none of Kiln's own: its build refuses what is none.
+    Os::of_suite(Suite::find(&manifest.image.base).unwrap_or(&SUITES[0]))
 }
 
 fn move_lock(bench: &Arc<Bench>, dir: &Path, app_alone: bool) -> anyhow::Result<Answer> {
@@ -177,12 +185,14 @@ fn bake_image(bench: &Arc<Bench>, dir: &Path, agent: &Agent) -> anyhow::Result<A
 
 fn provision_root(bench: &Arc<Bench>, dir: &Path, root: &Path, agent: &Agent) -> anyhow::Result<Answer> {
     let manifest = Manifest::load(dir)?;
-    let inputs = collect(&manifest, agent, None)?;
+    let found = root.canonicalize();
+    let root = found.with_context(|| {
+        format!("failed to find the root '{}': name a folder with a root, or '/'", root.display())
+    })?;
+    let os = Os::of_root(&root)?;
+    let inputs = Inputs::collect(&manifest, &inputs::find_agent(agent.named().as_deref())?, None, os)?;
     host::need_root("provisioning a root")?;
     host::need(&[host::SANDBOX])?;
-    let root = root.canonicalize().with_context(|| {
-        format!("failed to find the root '{}': name a folder with a Debian 12 root", root.display())
-    })?;
     let text = format!("{} carries image '{}', services ready to start", root.display(), manifest.image.name);
     own_ground()?;
     let steps = interruptible(bench, move |bench| {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use include_dir::{Dir, DirEntry, include_dir};
+use kiln_image::Os;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
@@ -34,6 +35,7 @@ pub struct Rendered {
 #[derive(Debug, Clone, Serialize)]
 pub struct View {
     image: ImageView,
+    os: OsView,
     services: Vec<ServiceView>,
 }
 
@@ -41,6 +43,14 @@ pub struct View {
 struct ImageView {
     name: String,
     cloud_init: String,
+}
+
+/// What the image's operating system calls things.
+#[derive(Debug, Clone, Serialize)]
+struct OsView {
+    web_user: &'static str,
+    nginx_modules: &'static str,
+    brotli: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -61,6 +71,7 @@ struct ServiceView {
 #[derive(Serialize)]
 struct Scope<'a> {
     image: &'a ImageView,
+    os: &'a OsView,
     services: &'a [ServiceView],
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<&'a ServiceView>,
@@ -68,13 +79,14 @@ struct Scope<'a> {
 
 impl View {
     /// `releases` names the release of each service, in order.
-    pub fn new(manifest: &Manifest, releases: &[String]) -> Self {
+    pub fn new(manifest: &Manifest, releases: &[String], os: &Os) -> Self {
         let services = manifest.services.iter().zip(releases);
         Self {
             image: ImageView {
                 name: manifest.image.name.clone(),
                 cloud_init: manifest.image.cloud_init.clone(),
             },
+            os: OsView { web_user: os.web_user, nginx_modules: os.nginx_modules, brotli: os.brotli },
             services: services.map(|(service, release)| ServiceView::new(service, release)).collect(),
         }
     }
@@ -142,7 +154,8 @@ fn render(
     service: Option<&ServiceView>,
 ) -> anyhow::Result<Vec<u8>> {
     let source = std::str::from_utf8(content).with_context(|| format!("template {name} is not UTF-8"))?;
-    let scope = Value::from(Serde(Scope { image: &view.image, services: &view.services, service }));
+    let scope =
+        Value::from(Serde(Scope { image: &view.image, os: &view.os, services: &view.services, service }));
     let text = environment.render_named_str(name, source, scope);
     Ok(text.with_context(|| format!("failed to render template {name}"))?.into_bytes())
 }
@@ -190,6 +203,8 @@ fn files<'a>(dir: &Dir<'a>) -> Vec<(&'a Path, &'a [u8])> {
 
 #[cfg(test)]
 mod tests {
+    use kiln_image::os::KNOWN;
+
     use super::*;
 
     const TWO: &str = r#"
@@ -211,7 +226,7 @@ frontend = "movies"
     fn view(text: &str) -> View {
         let (manifest, _) = Manifest::parse(text, Path::new("/app")).expect("the manifest is valid");
         let releases: Vec<String> = manifest.services.iter().map(|_| "0123456789ab".to_owned()).collect();
-        View::new(&manifest, &releases)
+        View::new(&manifest, &releases, &KNOWN[0])
     }
 
     #[test]
@@ -224,6 +239,26 @@ frontend = "movies"
             let mut paths: Vec<_> = files.iter().map(|file| &file.path).collect();
             paths.dedup();
             assert_eq!(paths.len(), files.len(), "no two templates write one file");
+        }
+    }
+
+    #[test]
+    fn nginx_is_configured_as_the_operating_system_has_it() {
+        let (manifest, _) = Manifest::parse(TWO, Path::new("/app")).expect("the manifest is valid");
+        let releases = ["0123456789ab".to_owned(), "ba9876543210".to_owned()];
+        for os in &KNOWN {
+            let files = image(&View::new(&manifest, &releases, os)).expect("every template renders");
+            let text = |path: &str| {
+                let file = files.iter().find(|file| file.path == Path::new(path));
+                file.map(|file| String::from_utf8_lossy(&file.content).into_owned())
+            };
+            let nginx = text("etc/nginx/nginx.conf").expect("nginx has a configuration");
+            assert!(nginx.contains(&format!("\nuser {};\n", os.web_user)), "{nginx}");
+            assert!(nginx.contains(&format!("\ninclude {};\n", os.nginx_modules)), "{nginx}");
+            let socket = text("usr/lib/systemd/system/gunicorn@.socket").expect("gunicorn has a socket");
+            assert!(socket.contains(&format!("\nSocketGroup={}\n", os.web_user)), "{socket}");
+            assert!(socket.ends_with("WantedBy=sockets.target\n"), "{socket}");
+            assert_eq!(text("etc/nginx/conf.d/brotli.conf").is_some(), os.brotli, "{}", os.name);
         }
     }
 

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 
 use crate::bench::Bench;
 use crate::sandbox::Sandbox;
+use crate::venv::Python;
 
 /// Part of every digest.
 pub const VERSION: &str = "0.13.9";
@@ -31,11 +32,12 @@ const WHEELS: [(&str, &str, &str); 2] = [
 
 const PYPI: &str = "https://pypi.org/simple";
 
-/// The program in the host's cache, fetched if it is not there; `root` is any root with python3.
+/// The program in the host's cache, fetched if it is not there by `python`.
 ///
 /// # Errors
 /// The index does not answer, or has other bytes than the pinned.
-pub fn ensure(bench: &Bench, root: &Path) -> anyhow::Result<PathBuf> {
+pub fn ensure(bench: &Bench, python: Python<'_>) -> anyhow::Result<PathBuf> {
+    let Python { root, program: interpreter } = python;
     let program = bench.cache.join("uv").join(VERSION).join("uv");
     if program.is_file() {
         return Ok(program);
@@ -51,7 +53,7 @@ pub fn ensure(bench: &Bench, root: &Path) -> anyhow::Result<PathBuf> {
         Sandbox::root_read_only(root)
             .network(root)
             .bind(dir, inside)
-            .run(bench, &["python3", "/tmp/uv/fetch_uv.py", &index, wheel, sha256, "/tmp/uv/uv"])
+            .run(bench, &[interpreter, "/tmp/uv/fetch_uv.py", &index, wheel, sha256, "/tmp/uv/uv"])
             .context("failed to fetch uv")?;
         fs::remove_file(script).context("failed to remove a script")?;
         fs::set_permissions(dir.join("uv"), fs::Permissions::from_mode(0o755))

@@ -30,22 +30,32 @@ pub fn cached(cache: &Path, service: &Service, lock_hash: &str) -> Option<PathBu
     found.next().map(|entry| entry.path())
 }
 
-/// The venv as a folder of the host's cache. `root` has the python3 that will run it.
+/// A root and the interpreter in it that will run the venv.
+#[derive(Debug, Clone, Copy)]
+pub struct Python<'a> {
+    /// The root.
+    pub root: &'a Path,
+    /// A path in it, absolute.
+    pub program: &'a str,
+}
+
+/// The venv as a folder of the host's cache.
 ///
 /// # Errors
 /// A requirement is not on the index with the locked hash, or has no wheel.
 pub fn build(
     bench: &Bench,
-    root: &Path,
+    python: Python<'_>,
     app: &Path,
     service: &Service,
     backend: &Backend,
     lock_hash: &str,
     progress: &Step<'_>,
 ) -> anyhow::Result<(PathBuf, Outcome)> {
+    let Python { root, program } = python;
     let version = Sandbox::root_read_only(root)
-        .run(bench, &["python3", "-c", "import platform; print(platform.python_version())"])
-        .context("failed to run the root's python3")?
+        .run(bench, &[program, "-c", "import platform; print(platform.python_version())"])
+        .with_context(|| format!("failed to run the root's {program}"))?
         .pop()
         .unwrap_or_default();
     let key = format!("{}-{lock_hash}-py{version}", service.name);
@@ -54,11 +64,11 @@ pub fn build(
         return Ok((target.join(lock_hash), Outcome::Cached));
     }
     progress.message(&format!("{}: installing {}", service.name, backend.lock().display()));
-    let uv = uv::ensure(bench, root)?;
+    let uv = uv::ensure(bench, python)?;
     let wheels = bench.cache_dir("uv-cache")?;
     let place = place(service, lock_hash);
     let parent = place.parent().unwrap_or(&place);
-    let python = place.join("bin/python");
+    let inside = place.join("bin/python");
     bench
         .entry("venvs", &key, |dir| {
             let sandbox = Sandbox::root_read_only(root)
@@ -74,16 +84,13 @@ pub fn build(
                 .env("UV_NO_PROGRESS", "1")
                 .env("UV_PYTHON_DOWNLOADS", "never");
             let place = place.to_string_lossy();
-            let python = python.to_string_lossy();
-            sandbox.run(
-                bench,
-                &["/tmp/bin/uv", "venv", "--python", "/usr/bin/python3", "--no-project", &place],
-            )?;
+            let inside = inside.to_string_lossy();
+            sandbox.run(bench, &["/tmp/bin/uv", "venv", "--python", program, "--no-project", &place])?;
             let install =
-                ["/tmp/bin/uv", "pip", "install", "--python", &python, "--require-hashes", "--only-binary"];
+                ["/tmp/bin/uv", "pip", "install", "--python", &inside, "--require-hashes", "--only-binary"];
             let requirements = [":all:", "-r", "/tmp/requirements.txt"];
             sandbox.clone().network(root).run(bench, &[&install[..], &requirements[..]].concat())?;
-            compile(bench, &sandbox, &python, &[&format!("{place}/lib")])
+            compile(bench, &sandbox, &inside, &[&format!("{place}/lib")])
         })
         .with_context(|| format!("failed to make the venv of service '{}'", service.name))?;
     Ok((target.join(lock_hash), Outcome::Built))

@@ -34,7 +34,9 @@ fn put(dir: &Path, path: &str, content: &str) {
 
 fn digest(dir: &Path, base: &str) -> String {
     let manifest = Manifest::load(dir).expect("the manifest is valid");
-    Inputs::collect(&manifest, &dir.join("agent"), None).expect("the inputs are collected").digest(base)
+    Inputs::collect(&manifest, &dir.join("agent"), None, &kiln_image::os::KNOWN[0])
+        .expect("the inputs are collected")
+        .digest(base)
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn every_rule_names_the_place_the_value_and_the_way_out() {
         (format!("[image]\nname = \"Shop\"\n{SERVICE}"), "kiln.toml:2:8: image name 'Shop' is not a name"),
         (
             format!("{IMAGE}base = \"arch\"\n{SERVICE}"),
-            "kiln.toml:3:8: base 'arch' is not known: use 'debian-12'",
+            "kiln.toml:3:8: base 'arch' is not known: use 'debian-12', 'debian-13' or the path of a root",
         ),
         (
             format!("{IMAGE}packages = [\"jq\", \"A b\"]\n{SERVICE}"),

@@ -18,11 +18,11 @@ use crate::deb::Deb;
 use crate::error::{At, Error, Result};
 use crate::hash::Hashing;
 use crate::progress::{Progress, Unit};
+use crate::suite::Suite;
 use crate::tools::remove;
 use crate::{deb, debian, host, lock, recipe, repository, space};
 
-pub use crate::recipe::BaseSpec;
-pub use crate::suite::RUNTIME;
+pub use crate::recipe::{BaseSpec, Origin};
 
 /// Another bake's base takes one to three minutes; past this its mirror is stuck.
 const WAIT: Duration = Duration::from_mins(20);
@@ -41,8 +41,9 @@ pub struct Base {
 pub struct Meta {
     /// Name of the cache entry.
     pub key: String,
-    /// Debian's code name.
-    pub suite: String,
+    /// SHA-256 of the root that it was made of, where that is none of Kiln's own.
+    #[serde(default)]
+    pub exported: Option<String>,
     /// Time stamp limit of its files (seconds since 1970).
     pub epoch: u64,
     /// SHA-256 of `base.tar`, in hex: the base by content.
@@ -125,34 +126,34 @@ fn build(cache: &Path, part: &Path, spec: &BaseSpec, progress: &dyn Progress) ->
     for dir in [&files, &scratch, &tree] {
         fs::create_dir_all(dir).at("create", dir)?;
     }
-    deb::fetch(cache, &spec.debs, &spec.mirror, spec.since.as_deref(), progress)?;
-    let source = repository::write(&packages, cache, spec.suite.codename, &spec.debs)?;
-    recipe::write(spec, &files, &script)?;
-    bootstrap(spec, &source, [&files, &scratch, &script, &tar], progress)?;
-
+    match &spec.origin {
+        Origin::Debian { suite, debs } => {
+            deb::fetch(cache, debs, &spec.mirror, spec.since.as_deref(), progress)?;
+            let source = repository::write(&packages, cache, suite.codename, debs)?;
+            recipe::write(suite, &files, &script)?;
+            bootstrap(spec.epoch, suite, debs, &source, [&files, &scratch, &script, &tar], progress)?;
+            progress.message("unpacking the base");
+            let mut unpack = host::bound("tar")?;
+            unpack.args(["--extract", "--preserve-permissions", "--same-owner", "--numeric-owner"]);
+            unpack.args(["--xattrs", "--xattrs-include=*", "--file"]).arg(&tar).arg("--directory").arg(&tree);
+            host::run(&mut unpack, "tar", |line| progress.line(line))?;
+            fs::remove_file(&script).at("remove", &script)?;
+        }
+        Origin::Exported(root) => root.build(&tree, &tar, spec.epoch, progress)?,
+    }
     progress.message("hashing the base");
     let (tar_sha256, tar_size) = measure(&tar, progress)?;
-    progress.message("unpacking the base");
-    let mut unpack = host::bound("tar")?;
-    unpack.args(["--extract", "--preserve-permissions", "--same-owner", "--numeric-owner", "--xattrs"]);
-    unpack.args(["--xattrs-include=*", "--file"]).arg(&tar).arg("--directory").arg(&tree);
-    host::run(&mut unpack, "tar", |line| progress.line(line))?;
 
     remove(&packages)?;
     let packages = installed(&tree.join("var/lib/dpkg/status"))?;
-    is_locked(&packages, &spec.debs)?;
-    let meta = Meta {
-        key: spec.key(),
-        suite: spec.suite.codename.to_owned(),
-        epoch: spec.epoch,
-        tar_sha256,
-        tar_size,
-        packages,
+    let exported = match &spec.origin {
+        Origin::Debian { debs, .. } => is_locked(&packages, debs).map(|()| None)?,
+        Origin::Exported(root) => Some(root.sha256.clone()),
     };
+    let meta = Meta { key: spec.key(), exported, epoch: spec.epoch, tar_sha256, tar_size, packages };
     let path = part.join("meta.json");
     let text = serde_json::to_vec_pretty(&meta).map_err(io::Error::from).at("write", &path)?;
     fs::write(&path, text).at("write", &path)?;
-    fs::remove_file(&script).at("remove", &script)?;
     remove(&files)?;
     remove(&scratch)
 }
@@ -173,12 +174,14 @@ fn is_locked(installed: &BTreeMap<String, String>, debs: &[Deb]) -> Result<()> {
 }
 
 fn bootstrap(
-    spec: &BaseSpec,
+    epoch: u64,
+    suite: &Suite,
+    debs: &[Deb],
     source: &str,
     [files, scratch, script, tar]: [&Path; 4],
     progress: &dyn Progress,
 ) -> Result<()> {
-    let mut command = debian::mmdebstrap("apt", &spec.debs, spec.epoch, scratch)?;
+    let mut command = debian::mmdebstrap("apt", debs, epoch, scratch)?;
     for path in ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*"] {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
@@ -190,7 +193,7 @@ fn bootstrap(
     // The script does both. The former would write "uninitialized" to machine-id, which is a first boot; what
     // the latter leaves depends on whether apt's own user can reach the cache directory.
     command.args(["--skip=cleanup/reproducible", "--skip=cleanup/apt"]);
-    command.args(["--format=tar", spec.suite.codename]).arg(tar).arg(source);
+    command.args(["--format=tar", suite.codename]).arg(tar).arg(source);
     debian::run(&mut command, progress)
 }
 

@@ -27,12 +27,17 @@ const PACKAGES: [(&str, &str); 7] = [
 
 /// Refuses with [`Error::MissingTool`] unless `program` is in `PATH`.
 pub(crate) fn need(program: &'static str) -> Result<()> {
+    let package = PACKAGES.iter().find(|(name, _)| *name == program).map_or("", |(_, package)| package);
+    need_program(program, package)
+}
+
+/// The same for a program that only some calls run: `package` holds it.
+pub(crate) fn need_program(program: &str, package: &'static str) -> Result<()> {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
     if found {
         return Ok(());
     }
-    let package = PACKAGES.iter().find(|(name, _)| *name == program).map_or("", |(_, package)| package);
     Err(Error::MissingTool { program: program.to_owned(), package })
 }
 

@@ -32,7 +32,9 @@ mod repository;
 
 // From packages to a disk, in order.
 pub mod tools;
+pub mod os;
 pub mod suite;
+pub mod exported;
 mod recipe;
 pub mod base;
 pub mod overlay;
@@ -52,6 +54,8 @@ pub use deb::Deb;
 pub use debian::Mirror;
 pub use disk::{DiskReport, DiskSpec};
 pub use error::{Error, Result};
+pub use exported::Exported;
+pub use os::Os;
 pub use overlay::{Overlay, private_mounts};
 pub use progress::{Progress, Silent, Unit};
 pub use suite::Suite;

@@ -10,7 +10,8 @@ use walkdir::WalkDir;
 
 use crate::deb::Deb;
 use crate::debian::Mirror;
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
+use crate::exported::Exported;
 use crate::suite::Suite;
 use crate::{hash, ids};
 
@@ -23,13 +24,25 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates/base");
 /// Run at the end, with the root's path.
 const FINISH: &str = include_str!("base_finish.sh");
 
+/// What the base root comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Packages of Debian.
+    Debian {
+        /// The release.
+        suite: &'static Suite,
+        /// Every package, exactly.
+        debs: Vec<Deb>,
+    },
+    /// A root that somebody else made.
+    Exported(Exported),
+}
+
 /// What the base root is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseSpec {
-    /// Debian's release.
-    pub suite: &'static Suite,
-    /// Every package, exactly.
-    pub debs: Vec<Deb>,
+    /// Packages or a root.
+    pub origin: Origin,
     /// Where to fetch from; not part of the key.
     pub mirror: Mirror,
     /// When the mirrors had these packages (`20261122T124300Z`); not part of the key.
@@ -41,15 +54,27 @@ pub struct BaseSpec {
 impl BaseSpec {
     /// `suite` with exactly `debs`, from Debian's own mirrors.
     pub fn new(suite: &'static Suite, debs: Vec<Deb>) -> Self {
-        Self { suite, debs, mirror: Mirror::default(), since: None, epoch: ids::SOURCE_DATE_EPOCH }
+        Self::from(Origin::Debian { suite, debs })
+    }
+
+    /// A root that somebody else made.
+    pub fn exported(root: Exported) -> Self {
+        Self::from(Origin::Exported(root))
+    }
+
+    fn from(origin: Origin) -> Self {
+        Self { origin, mirror: Mirror::default(), since: None, epoch: ids::SOURCE_DATE_EPOCH }
     }
 
     /// Name of the cache entry: a hash of everything but where the packages come from.
     pub fn key(&self) -> String {
         let epoch = self.epoch.to_string();
-        let mut parts =
-            vec![VERSION.as_bytes(), self.suite.codename.as_bytes(), epoch.as_bytes(), FINISH.as_bytes()];
-        for deb in &self.debs {
+        let (kind, debs): (_, &[Deb]) = match &self.origin {
+            Origin::Debian { suite, debs } => (suite.codename, debs),
+            Origin::Exported(root) => (root.sha256.as_str(), &[]),
+        };
+        let mut parts = vec![VERSION.as_bytes(), kind.as_bytes(), epoch.as_bytes(), FINISH.as_bytes()];
+        for deb in debs {
             parts.extend([&deb.name, &deb.version, &deb.sha256].map(String::as_bytes));
         }
         let files = files();
@@ -59,26 +84,90 @@ impl BaseSpec {
         }
         hash::of_parts(parts)[..32].to_owned()
     }
+}
 
-    /// The image's own `sources.list`: Debian's addresses, whichever mirror the build used.
-    pub(crate) fn sources(&self) -> String {
-        Mirror::default().sources(self.suite.codename).join("\n") + "\n"
+/// How a root's kernel comes to its root file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// It has the drivers built in, as Debian's cloud kernel: no initrd on Nitro.
+    Alone,
+    /// By its initrd.
+    Initrd,
+}
+
+impl Kernel {
+    /// What Debian's `vmlinuz` and `initrd.img` at the top of `tree` lead to.
+    pub(crate) fn of(tree: &Path) -> Result<Self> {
+        let led = |name: &str| {
+            let link = fs::read_link(tree.join(name)).unwrap_or_else(|_| name.into());
+            tree.join(link.strip_prefix("/").unwrap_or(&link))
+        };
+        for name in ["vmlinuz", "initrd.img"] {
+            if !led(name).is_file() {
+                return Err(Error::Invalid(format!("'/{name}' of the root leads to no file")));
+            }
+        }
+        let name = led("vmlinuz").file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let version = name.strip_prefix("vmlinuz-").unwrap_or_default();
+        let config = fs::read_to_string(tree.join(format!("boot/config-{version}"))).unwrap_or_default();
+        let built_in = |option: &str| config.lines().any(|line| line.strip_suffix("=y") == Some(option));
+        let alone = built_in("CONFIG_BLK_DEV_NVME") && built_in("CONFIG_EXT4_FS");
+        Ok(if alone { Self::Alone } else { Self::Initrd })
     }
+}
+
+/// Which machines GRUB gives an initrd to.
+const XEN_ALONE: &str = "if [ \"$vendor\" = \"Xen\" ]; then";
+const EVERY: &str = "if [ 1 = 1 ]; then";
+
+/// Lays the base's files over a root that somebody else made; none of them gets out of it by a link.
+pub(crate) fn lay(tree: &Path, kernel: Kernel) -> Result<()> {
+    let tree = &tree.canonicalize().at("resolve", tree)?;
+    for file in files() {
+        let mut dir = tree.clone();
+        for part in file.path().parent().unwrap_or(Path::new("")) {
+            dir.push(part);
+            if !dir.exists() {
+                fs::create_dir(&dir).at("create", &dir)?;
+                set_mode(&dir, 0o755)?;
+            }
+            if !dir.canonicalize().at("resolve", &dir)?.starts_with(tree) {
+                let shown = dir.strip_prefix(tree).unwrap_or(&dir).display();
+                return Err(Error::Invalid(format!("'/{shown}' of the root is a link that leads out of it")));
+            }
+        }
+        let target = tree.join(file.path());
+        if target.is_symlink() {
+            fs::remove_file(&target).at("remove", &target)?;
+        }
+        let grub = file.path() == Path::new("boot/grub/grub.cfg") && kernel == Kernel::Initrd;
+        let text = file.contents_utf8().filter(|_| grub).map(|text| text.replace(XEN_ALONE, EVERY));
+        let contents = text.as_deref().map_or(file.contents(), str::as_bytes);
+        put(&target, contents, mode(file.path()))?;
+    }
+    Ok(())
 }
 
 /// Writes the base's files below `dir`, and the finishing script to `script`. Modes are set one by one: the
 /// root takes them over, and the caller's umask is not part of the recipe.
-pub(crate) fn write(spec: &BaseSpec, dir: &Path, script: &Path) -> Result<()> {
+pub(crate) fn write(suite: &Suite, dir: &Path, script: &Path) -> Result<()> {
     for file in files() {
         put(&dir.join(file.path()), file.contents(), mode(file.path()))?;
     }
-    put(&dir.join("etc/apt/sources.list"), spec.sources().as_bytes(), 0o644)?;
+    // Debian's addresses, whichever mirror the build uses.
+    let sources = Mirror::default().sources(suite.codename).join("\n") + "\n";
+    put(&dir.join("etc/apt/sources.list"), sources.as_bytes(), 0o644)?;
     for entry in WalkDir::new(dir) {
         let entry = entry.at("read", dir)?;
         if entry.file_type().is_dir() {
             set_mode(entry.path(), 0o755)?;
         }
     }
+    write_finish(script)
+}
+
+/// Writes the finishing script.
+pub(crate) fn write_finish(script: &Path) -> Result<()> {
     put(script, FINISH.as_bytes(), 0o755)
 }
 
@@ -90,7 +179,7 @@ fn put(path: &Path, contents: &[u8], mode: u32) -> Result<()> {
     set_mode(path, mode)
 }
 
-fn set_mode(path: &Path, mode: u32) -> Result<()> {
+pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode)).at("set the mode of", path)
 }
 
@@ -122,6 +211,41 @@ mod tests {
     fn fstab_and_kernel_name_the_partition_that_the_disk_has() {
         assert!(text("etc/fstab").contains(&format!("PARTUUID={} / ext4", ids::ROOT_GUID)));
         assert!(text("boot/grub/grub.cfg").contains(&format!("root_guid={}", ids::ROOT_GUID)));
+    }
+
+    #[test]
+    fn a_kernel_without_the_drivers_gets_its_initrd_on_every_machine() {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let tree = dir.path();
+        fs::create_dir(tree.join("boot")).expect("a folder");
+        for name in ["vmlinuz", "initrd.img"] {
+            std::os::unix::fs::symlink(format!("boot/{name}-6.1"), tree.join(name)).expect("a link");
+        }
+        let told = Kernel::of(tree).expect_err("links that lead nowhere").to_string();
+        assert!(told.contains("'/vmlinuz'"), "{told}");
+        for name in ["vmlinuz-6.1", "initrd.img-6.1"] {
+            fs::write(tree.join("boot").join(name), "").expect("a file");
+        }
+        for (config, kernel, condition) in [
+            ("CONFIG_BLK_DEV_NVME=m\nCONFIG_EXT4_FS=m\n", Kernel::Initrd, EVERY),
+            ("CONFIG_BLK_DEV_NVME=y\nCONFIG_EXT4_FS=y\n", Kernel::Alone, XEN_ALONE),
+        ] {
+            fs::write(tree.join("boot/config-6.1"), config).expect("a file");
+            assert_eq!(Kernel::of(tree).expect("the links lead somewhere"), kernel, "{config}");
+            lay(tree, kernel).expect("the files are laid");
+            let grub = fs::read_to_string(tree.join("boot/grub/grub.cfg")).expect("a file");
+            assert_eq!(grub.matches(condition).count(), 1, "{grub}");
+        }
+    }
+
+    #[test]
+    fn no_file_gets_out_of_the_root_by_a_link() {
+        let (dir, outside) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("etc")).expect("a link");
+        let told = lay(dir.path(), Kernel::Alone).expect_err("it leads out").to_string();
+        assert_eq!(told, "'/etc' of the root is a link that leads out of it");
+        assert_eq!(fs::read_dir(outside.path()).expect("it lists").count(), 0);
     }
 
     #[test]

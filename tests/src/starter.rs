@@ -12,7 +12,7 @@ use std::time::Duration;
 static USED: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 /// A starter app and its baked image.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Baked {
     /// The app's folder (holds `kiln.toml`).
     pub app: PathBuf,
@@ -72,6 +72,32 @@ pub fn baked() -> Baked {
     bake(&app)
 }
 
+/// The starter on Debian 13.
+pub fn on_debian_13() -> Baked {
+    static WRITTEN: Once = Once::new();
+    let app = target().join("stories/starter-13");
+    WRITTEN.call_once(|| {
+        written(&app);
+        rebase(&app, "debian-13");
+        lock(&app);
+    });
+    bake(&app)
+}
+
+/// Names another base in the manifest of the app in `app`.
+pub fn rebase(app: &Path, base: &str) {
+    let manifest = app.join("kiln.toml");
+    let text = std::fs::read_to_string(&manifest).expect("an app has a manifest");
+    let (old, new) = (format!("base = {:?}\n", base_of(&text)), format!("base = {base:?}\n"));
+    std::fs::write(manifest, text.replace(&old, &new)).expect("the manifest is ours");
+}
+
+/// The base that a manifest names.
+fn base_of(manifest: &str) -> String {
+    let base = manifest.lines().find_map(|line| line.strip_prefix("base = "));
+    base.expect("the manifest names its base").trim_matches('"').to_owned()
+}
+
 /// What Debian's cloud-init enables.
 const CLOUD_INIT: [&str; 5] = [
     "cloud-config.service",
@@ -122,6 +148,15 @@ fn written(app: &Path) {
     std::fs::rename(&new, app).expect("move the starter to its place");
 }
 
+/// Where bakes put what they download and make: the same rule as `kiln`'s.
+pub fn cache() -> PathBuf {
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    of("KILN_CACHE")
+        .or_else(|| of("XDG_CACHE_HOME").map(|path| path.join("kiln")))
+        .or_else(|| of("HOME").map(|path| path.join(".cache/kiln")))
+        .expect("a place for the cache")
+}
+
 /// Bakes the app in `app` and reads the receipt.
 pub fn bake(app: &Path) -> Baked {
     let ended = run(kiln_command(["--json", "bake"]).current_dir(app)).expect_code(0);
@@ -137,15 +172,16 @@ pub fn init(folder: &Path) {
     lock(folder);
 }
 
-/// Gives an app the lock that all stories share, with its own Python and npm packages.
+/// Gives an app the lock that all stories of its base share, with its own Python and npm packages.
 pub fn lock(app: &Path) {
-    std::fs::copy(locked(), app.join("kiln.lock")).expect("copy the lock");
+    let manifest = std::fs::read_to_string(app.join("kiln.toml")).expect("an app has a manifest");
+    std::fs::copy(locked(&base_of(&manifest)), app.join("kiln.lock")).expect("copy the lock");
     run(kiln_command(["update", "--app"]).current_dir(app)).expect_code(0);
 }
 
-/// A lock of the starter's packages, made once a day: mirrors forget what is older.
-fn locked() -> PathBuf {
-    let folder = target().join("stories/lock");
+/// A lock of a base's packages, made once a day: mirrors forget what is older.
+fn locked(base: &str) -> PathBuf {
+    let folder = target().join("stories/lock").join(base);
     std::fs::create_dir_all(&folder).expect("make the lock's folder");
     let guard = File::create(folder.join("guard")).expect("make the guard");
     guard.lock().expect("wait for other stories");
@@ -153,6 +189,7 @@ fn locked() -> PathBuf {
     if !young(&lock) {
         let _absent_is_fine = std::fs::remove_dir_all(folder.join("app"));
         run(kiln_command(["init"]).arg(folder.join("app"))).expect_code(0);
+        rebase(&folder.join("app"), base);
         run(kiln_command(["update"]).current_dir(folder.join("app"))).expect_code(0);
     }
     lock

@@ -2,7 +2,7 @@
 
 use kiln_tests::browser::Browser;
 use kiln_tests::qemu::{Firmware, Guest};
-use kiln_tests::starter::baked;
+use kiln_tests::starter::{baked, on_debian_13};
 use std::time::Duration;
 
 /// From QEMU's start to a ready instance. Software emulation took 28 to 126 s on two shared cores; this only ends a
@@ -35,6 +35,16 @@ fn by_uefi_to_a_served_page() {
     guest.wait_for("/healthz", BOOT);
     let page = guest.wait_for("/", BOOT);
     assert!(page.body.contains("<div id=\"root\">"), "{}", page.body);
+    let console = guest.console();
+    assert!(!console.contains("Kernel panic") && !console.contains("Failed to start"), "{console}");
+}
+
+#[test]
+fn debian_13_by_uefi_to_a_served_page() {
+    let guest = Guest::boot(&on_debian_13().disk(), Firmware::Uefi);
+    guest.wait_for("/healthz", BOOT);
+    let hello = guest.wait_for("/api/hello", BOOT);
+    assert!(hello.body.contains("greeting"), "{}", hello.body);
     let console = guest.console();
     assert!(!console.contains("Kernel panic") && !console.contains("Failed to start"), "{console}");
 }

@@ -23,8 +23,13 @@ fn a_killed_bake_leaves_nothing_behind() {
     for point in ["frontend", "vite build", "provision", "root.tar", "disk"] {
         kill_at(kiln(&["bake"], &app), &app, point, 1);
     }
-    // And the next bake is not hindered by the dead ones.
-    kiln_tests::starter::bake(&app);
+    // And the next bake is not hindered by the dead ones: it goes on from every layer that was whole.
+    let receipt = kiln_tests::starter::bake(&app).receipt;
+    let steps = receipt["steps"].as_array().expect("the receipt lists the steps");
+    for layer in ["tools", "base", "frontend", "venv"] {
+        let step = steps.iter().find(|step| step["step"] == layer).expect("each layer is a step");
+        assert_eq!(step["outcome"], "cached", "{layer}: {receipt:#}");
+    }
 }
 
 #[test]

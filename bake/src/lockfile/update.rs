@@ -133,10 +133,13 @@ fn make(
 
 fn debian(bench: &Bench, manifest: &Manifest) -> anyhow::Result<(Vec<Deb>, Vec<Deb>)> {
     let image = &manifest.image;
-    let suite = Suite::find(&image.base).with_context(|| format!("no Debian is called '{}'", image.base))?;
-    let packages = suite.packages(image.packages.iter().cloned());
-    let wanted = Wanted { suite: suite.codename, packages: &packages, whole: true };
-    let deb = asked(bench, 1, |scratch, step| Ok(resolve::resolve(&wanted, &bench.mirror, scratch, step)?))?;
+    // A root that another made brings its packages itself.
+    let mut deb = Vec::new();
+    if let Some(suite) = Suite::find(&image.base) {
+        let packages = suite.packages(image.packages.iter().cloned());
+        let wanted = Wanted { suite: suite.codename, packages: &packages, whole: true };
+        deb = asked(bench, 1, |scratch, step| Ok(resolve::resolve(&wanted, &bench.mirror, scratch, step)?))?;
+    }
     let tool = asked(bench, 2, |scratch, step| Ok(Tools::resolve(&bench.mirror, scratch, step)?))?;
     Ok((deb, tool))
 }

@@ -5,6 +5,7 @@ mod values;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use kiln_image::suite::SUITES;
 use toml::Spanned;
 
 use super::file::{ManifestFile, ServiceTable};
@@ -24,9 +25,10 @@ pub(super) struct Rules<'a> {
 pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manifest, Places), Complaints> {
     let mut rules = Rules { text, complaints: Complaints::default() };
     let ManifestFile { image: table, services: tables, aws, expect, publish, rehearse, userdata } = file;
+    let base_place = table.base.as_ref().map_or(0..0, Spanned::span);
     let image = Image {
         name: rules.name("image name", &table.name, IMAGE_NAME_MAX),
-        base: table.base.map_or(values::BASES[0].to_owned(), |base| rules.base(&base)),
+        base: table.base.map_or(SUITES[0].name.to_owned(), |base| rules.base(&base)),
         packages: rules.packages(&table.packages),
         size_gib: table.size.map_or(2, |size| rules.size(&size)),
         cloud_init: table
@@ -41,7 +43,7 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
     }
     rules.distinct("name", tables.iter().map(|table| &table.get_ref().name));
     rules.distinct("path", tables.iter().map(|table| &table.get_ref().path));
-    let mut places = Places::default();
+    let mut places = Places { base: base_place, ..Places::default() };
     let services: Vec<Service> = tables
         .iter()
         .map(|table| {

@@ -2,10 +2,17 @@
 
 use std::ops::Range;
 
+use kiln_image::exported::is_path;
+
 use super::{Backend, Complaint, Complaints, Frontend, Manifest, Places};
 
 pub(super) fn check(manifest: &Manifest, places: &Places, text: &str) -> Result<(), Complaints> {
     let mut complaints = Complaints::default();
+    let base = &manifest.image.base;
+    if is_path(base) && !manifest.dir.join(base).exists() {
+        let message = format!("base '{base}' is not there: export a root to it, or use a Debian by its name");
+        complaints.push(Complaint::at(text, places.base.clone(), message));
+    }
     for (index, service) in manifest.services.iter().enumerate() {
         let place = |ranges: &[Range<usize>]| ranges.get(index).cloned().unwrap_or(0..0);
         if let Some(message) = service.backend.as_ref().and_then(|backend| backend_fault(manifest, backend)) {

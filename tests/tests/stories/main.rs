@@ -8,6 +8,7 @@ mod cloud_init;
 mod conformance;
 mod doctor;
 mod environment;
+mod exported;
 mod hanging_script;
 mod imds_outage;
 mod killed_agent;

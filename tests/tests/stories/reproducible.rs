@@ -1,7 +1,7 @@
 //! One app and one lock, two machines: the same digest, and the same bytes of everything that ships.
 
 use kiln_tests::programs::{agent, kiln, repository, run};
-use kiln_tests::starter::{bake, fresh};
+use kiln_tests::starter::{self, bake, fresh};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -27,7 +27,7 @@ fn another_folder_user_locale_hostname_and_day_give_the_same_bytes() {
     let cache = there.path().join("cache");
     fs::create_dir(&cache).expect("make a cache");
     for name in DOWNLOADS {
-        symlink(shared_cache().join(name), cache.join(name)).expect("share what was downloaded");
+        symlink(starter::cache().join(name), cache.join(name)).expect("share what was downloaded");
     }
     let second = bake_elsewhere(&deep.join("checkout"), &cache, &later(there.path()));
 
@@ -86,15 +86,6 @@ fn bake_elsewhere(app: &Path, cache: &Path, programs: &Path) -> Value {
     command.env("PYTHONHASHSEED", "7").env("HOSTNAME", "elsewhere");
     let ended = run(&mut command).expect_code(0);
     serde_json::from_str(&ended.stdout).expect("stdout carries the receipt alone")
-}
-
-/// Where the first bake put what it downloaded: the same rule as `kiln`'s.
-fn shared_cache() -> PathBuf {
-    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    of("KILN_CACHE")
-        .or_else(|| of("XDG_CACHE_HOME").map(|path| path.join("kiln")))
-        .or_else(|| of("HOME").map(|path| path.join(".cache/kiln")))
-        .expect("a place for the cache")
 }
 
 fn sha256(file: &Path) -> String {

@@ -1,4 +1,5 @@
 //! One image, five services of one repository: each is reached under its own path, by its own user, and counts for health.
+//! On Debian 13, where the other stories are on Debian 12.
 
 use kiln_stage::{Launch, Scene};
 use kiln_tests::programs::{repository, run, target};

@@ -2,14 +2,14 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use kiln_image::Suite;
+use kiln_image::exported::is_path;
+use kiln_image::suite::SUITES;
 use toml::Spanned;
 
 use super::super::Expect;
 use super::super::file::ExpectTable;
 use super::Rules;
-
-/// Of the base roots that exist.
-pub(super) const BASES: [&str; 1] = ["debian-12"];
 
 /// What can be done about cloud-init; the first is the default.
 pub(super) const CLOUD_INIT: [&str; 2] = ["take-over", "wait"];
@@ -36,9 +36,13 @@ impl Rules<'_> {
     }
 
     pub(super) fn base(&mut self, base: &Spanned<String>) -> String {
-        if !BASES.contains(&base.get_ref().as_str()) {
-            let known = BASES.join("', '");
-            self.complain(base.span(), format!("base '{}' is not known: use '{known}'", base.get_ref()));
+        if Suite::find(base.get_ref()).is_none() && !is_path(base.get_ref()) {
+            let known = SUITES.each_ref().map(|suite| suite.name).join("', '");
+            let message = format!(
+                "base '{}' is not known: use '{known}' or the path of a root (a folder, as in './root', or an archive)",
+                base.get_ref()
+            );
+            self.complain(base.span(), message);
         }
         base.get_ref().clone()
     }

@@ -1,0 +1,196 @@
+//! A root that somebody else made, as a base: an archive or a folder, taken over as it is, completed for a disk of ours.
+//!
+//! ```text
+//! root.tar[.gz|.xz|.zst], or a folder ─ hashed ─▶ unpacked ─▶ what is it, is all there? ─▶ files of the base, finish ─▶ base.tar
+//! ```
+//!
+//! Nothing is fetched or installed: what the disk needs is in there, or is named with the command that brings it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::error::{At, Error, Result};
+use crate::hash::{self, Hashing};
+use crate::os::Os;
+use crate::progress::Progress;
+use crate::recipe::{self, Kernel};
+use crate::suite::{self, Suite};
+use crate::{host, tools};
+
+/// Archives by the end of their names, with what unpacks each: program and Debian package.
+const ARCHIVES: [(&str, Option<(&str, &str)>); 7] = [
+    (".tar", None),
+    (".tar.gz", Some(("gzip", "gzip"))),
+    (".tgz", Some(("gzip", "gzip"))),
+    (".tar.xz", Some(("xz", "xz-utils"))),
+    (".txz", Some(("xz", "xz-utils"))),
+    (".tar.zst", Some(("zstd", "zstd"))),
+    (".tzst", Some(("zstd", "zstd"))),
+];
+
+/// Folders of a running system: what is in them is no part of a root.
+const EMPTIED: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
+
+/// A root as it was exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The archive or folder.
+    pub path: PathBuf,
+    /// Of the archive's bytes as `sha256sum` prints it, or of everything in the folder.
+    pub sha256: String,
+}
+
+/// Whether a base's name means a file or folder rather than a release.
+pub fn is_path(base: &str) -> bool {
+    base.contains('/') || ARCHIVES.iter().any(|(end, _)| base.ends_with(end))
+}
+
+impl Exported {
+    /// Hashes the root at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is neither a folder nor an archive by its name; it cannot be read.
+    pub fn of(path: &Path) -> Result<Self> {
+        let path = path.canonicalize().at("find the root", path)?;
+        let sha256 = if path.is_dir() {
+            of_folder(&path)?
+        } else {
+            unpacker(&path)?;
+            let mut sink = Hashing::new(io::sink());
+            io::copy(&mut File::open(&path).at("open", &path)?, &mut sink).at("read", &path)?;
+            sink.finish().1
+        };
+        Ok(Self { path, sha256 })
+    }
+
+    /// Makes `tree`, complete for a disk, and `tar` of it. Root only.
+    pub(crate) fn build(&self, tree: &Path, tar: &Path, epoch: u64, progress: &dyn Progress) -> Result<()> {
+        progress.message(&format!("unpacking {}", self.path.display()));
+        self.unpack(tree, progress)?;
+        if Self::of(&self.path)? != *self {
+            let shown = self.path.display();
+            return Err(Error::Invalid(format!("'{shown}' changed while it was read: try again")));
+        }
+        let kernel = self.judge(tree)?;
+        for name in EMPTIED {
+            let dir = tree.join(name);
+            // A link out of the tree is left to who uses the root.
+            if dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+                tools::remove(&dir)?;
+                fs::create_dir(&dir).at("create", &dir)?;
+                recipe::set_mode(&dir, if name == "tmp" { 0o1777 } else { 0o755 })?;
+            }
+        }
+        progress.message("completing the base");
+        recipe::lay(tree, kernel)?;
+        let script = tree.with_extension("finish");
+        recipe::write_finish(&script)?;
+        let mut finish = host::confined("sh")?;
+        finish.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("SYSTEMD_OFFLINE", "1");
+        host::run(finish.arg(&script).arg(tree), "base_finish.sh", |line| progress.line(line))?;
+        fs::remove_file(&script).at("remove", &script)?;
+        pack(tree, tar, epoch, progress)
+    }
+
+    fn unpack(&self, tree: &Path, progress: &dyn Progress) -> Result<()> {
+        if self.path.is_dir() {
+            let mut copy = host::bound("cp")?;
+            copy.args(["--archive", "--one-file-system", "--no-target-directory"]).arg(&self.path).arg(tree);
+            return host::run(&mut copy, "cp", |line| progress.line(line));
+        }
+        let mut command = host::bound("tar")?;
+        command.args(["--extract", "--preserve-permissions", "--same-owner", "--numeric-owner", "--xattrs"]);
+        command.args(["--xattrs-include=security.capability", "--xattrs-include=user.*"]);
+        if let Some((program, package)) = unpacker(&self.path)? {
+            host::need_program(program, package)?;
+            command.arg(format!("--use-compress-program={program}"));
+        }
+        command.arg("--file").arg(&self.path).arg("--directory").arg(tree);
+        host::run(&mut command, "tar", |line| progress.line(line))
+    }
+
+    /// Refuses what cannot become a disk; says how its kernel starts.
+    fn judge(&self, tree: &Path) -> Result<Kernel> {
+        let os = Os::of_root(tree).map_err(|error| match error {
+            Error::Invalid(text) => {
+                Error::Invalid(text.replace(&tree.display().to_string(), &self.path.display().to_string()))
+            }
+            other => other,
+        })?;
+        let shown = self.path.display();
+        let Some(suite) = os.suite.and_then(Suite::find) else {
+            let known: Vec<_> = suite::SUITES.iter().map(|suite| suite.name).collect();
+            return Err(Error::Invalid(format!(
+                "'{shown}' is {}, and a disk can be made of {}: provision a builder instance of it with \
+                 'kiln provision --root /'",
+                os.name,
+                known.join(" and ")
+            )));
+        };
+        let mut missing = Os::missing(tree, os.runtime);
+        missing.extend(Os::missing(tree, &suite.needs()));
+        if missing.is_empty() {
+            return Kernel::of(tree);
+        }
+        Err(Error::Invalid(format!(
+            "'{shown}' ({}) has not all that a disk of Kiln's needs; run '{}' in it and export it again, or take \
+             base = \"{}\", which has it",
+            os.name,
+            os.manager.advice(&missing),
+            suite.name
+        )))
+    }
+}
+
+/// What unpacks an archive; `None` where tar does it alone.
+fn unpacker(path: &Path) -> Result<Option<(&'static str, &'static str)>> {
+    let name = path.to_string_lossy();
+    let found = ARCHIVES.iter().find(|(end, _)| name.ends_with(end));
+    found.map(|(_, unpacker)| *unpacker).ok_or_else(|| {
+        let ends: Vec<_> = ARCHIVES.iter().map(|(end, _)| *end).collect();
+        Error::Invalid(format!("'{name}' is no root: name a folder or an archive ({})", ends.join(", ")))
+    })
+}
+
+/// Everything in the folder that is on its own file system: names, kinds, owners, modes, times and bytes.
+fn of_folder(dir: &Path) -> Result<String> {
+    let mut parts = Vec::new();
+    let entries = WalkDir::new(dir).min_depth(1).same_file_system(true).sort_by_file_name();
+    let running = |path: &Path| EMPTIED.iter().any(|name| path.parent() == Some(&dir.join(name)));
+    for entry in entries.into_iter().filter_entry(|entry| !running(entry.path())) {
+        let entry = entry.at("read", dir)?;
+        let (path, meta) = (entry.path(), entry.metadata().at("look at", entry.path())?);
+        let kind = meta.file_type();
+        let content = if kind.is_file() {
+            let mut sink = Hashing::new(io::sink());
+            io::copy(&mut File::open(path).at("open", path)?, &mut sink).at("read", path)?;
+            sink.finish().1.into_bytes()
+        } else if kind.is_symlink() {
+            fs::read_link(path).at("read", path)?.as_os_str().as_bytes().to_owned()
+        } else {
+            meta.rdev().to_string().into_bytes()
+        };
+        let name = path.strip_prefix(dir).unwrap_or(path).as_os_str().as_bytes().to_owned();
+        let facts = format!("{:o} {} {} {}", meta.mode(), meta.uid(), meta.gid(), meta.mtime());
+        let capability = xattr::get(path, "security.capability").at("read the attributes of", path)?;
+        let all = [&name[..], facts.as_bytes(), &content, capability.as_deref().unwrap_or_default()];
+        parts.push(hash::of_parts(all));
+    }
+    Ok(hash::of_parts(parts.iter().map(String::as_bytes)))
+}
+
+/// The tree as an archive, as mmdebstrap packs its own: sorted by name, whole seconds, no time after `epoch`.
+fn pack(tree: &Path, tar: &Path, epoch: u64, progress: &dyn Progress) -> Result<()> {
+    let mut command = host::bound("tar")?;
+    command.env("LC_ALL", "C.UTF-8").args(["--create", "--sort=name", "--numeric-owner", "--clamp-mtime"]);
+    command.arg(format!("--mtime=@{epoch}")).args(["--format=posix", "--xattrs"]);
+    command.arg("--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime,delete=mtime");
+    command.args(["--xattrs-include=security.capability", "--xattrs-include=user.*"]);
+    command.arg("--file").arg(tar).arg("--directory").arg(tree).arg(".");
+    host::run(&mut command, "tar", |line| progress.line(line))
+}
