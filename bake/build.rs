@@ -12,7 +12,7 @@ fn main() -> io::Result<()> {
     if out.exists() {
         fs::remove_dir_all(&out)?;
     }
-    for part in ["app", "image"] {
+    for part in ["app", "hardening", "image"] {
         copy(&templates.join(part), &out.join(part))?;
     }
     Ok(())

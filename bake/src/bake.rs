@@ -20,6 +20,7 @@ use kiln_image::{Base, BaseSpec, Deb, DiskSpec, Error, Overlay, Tools, ids, lock
 use crate::bench::Bench;
 use crate::cache::{self, InUse};
 use crate::expect::Found;
+use crate::hardening;
 use crate::host;
 use crate::inputs::Inputs;
 use crate::lockfile::{self, Lockfile};
@@ -30,7 +31,7 @@ use crate::receipt::{BaseInput, Change, DiskFile, Receipt, RootFile, ServiceRele
 use crate::release::Built;
 use crate::report::{Outcome, Saying, StepRecord};
 use crate::store::Store;
-use crate::{carried, clean, residue, sbom, units, uv};
+use crate::{carried, clean, residue, sbom, secrets, units, uv};
 
 /// Another bake of the same digest takes a minute or two; past this it hangs.
 const LOCK_WAIT: Duration = Duration::from_mins(15);
@@ -247,7 +248,10 @@ impl Bake<'_> {
             let mut found = Found::default();
             let files = residue::check(overlay.merged(), |path, entry| found.see(path, entry))?;
             found.read(overlay.merged());
-            found.judge(&manifest.expect, &units::wanted(manifest, &inputs.files))?;
+            let mut enabled = units::wanted(manifest, &inputs.files);
+            enabled.extend(hardening::masks(&manifest.image).1.into_iter().map(str::to_owned));
+            found.judge(&manifest.expect, &enabled)?;
+            secrets::check(base, &upper, overlay.merged(), &manifest.expect)?;
             let mut software = sbom::collect(overlay.merged())?;
             software.extend(lockfile::bundled(manifest)?);
             software.sort();
@@ -306,6 +310,7 @@ impl Bake<'_> {
                 .collect(),
             inputs: self.inputs.parts.clone(),
             packages: 0,
+            hardening: hardening::on(&self.manifest.image).into_iter().map(str::to_owned).collect(),
             tools,
             steps: self.steps.clone(),
             seconds: self.begun.elapsed().as_secs_f64(),

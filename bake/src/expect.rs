@@ -291,6 +291,7 @@ mod tests {
             ports: list(&["5432"]),
             units: vec![],
             shells: list(&["empty", "eve"]),
+            secrets: vec![],
         };
         found.judge(&expect, &["db.socket".to_owned()]).expect("all is expected");
     }

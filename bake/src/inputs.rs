@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::carried::Carried;
 use crate::frontend::{self, Node};
+use crate::hardening;
 use crate::lockfile::Lockfile;
 use crate::manifest::{Manifest, Service};
 use crate::sources::{self, Source};
@@ -22,7 +23,7 @@ use crate::template::{self, Rendered, View};
 use crate::{uv, venv};
 
 /// Raised whenever Kiln does something else with the same inputs.
-const RECIPE: u32 = 3;
+const RECIPE: u32 = 4;
 
 /// The inputs of one image.
 #[derive(Debug)]
@@ -85,7 +86,9 @@ impl Inputs {
             services.push(service_inputs(manifest, service, node.as_ref(), &mut parts)?);
         }
         let releases: Vec<String> = services.iter().map(|service| service.release.clone()).collect();
-        let files = template::image(&View::new(manifest, &releases, os))?;
+        let mut files = template::image(&View::new(manifest, &releases, os))?;
+        files.extend(hardening::files(&manifest.image));
+        files.sort_by(|left, right| left.path.cmp(&right.path));
         parts.push(Part { part: "templates".into(), sha256: hash_files(&files) });
         let sha256 = sources::hash_file(agent).context("failed to hash kiln-agent")?;
         parts.push(Part { part: "agent".into(), sha256 });

@@ -61,6 +61,8 @@ pub struct Image {
     pub size_gib: u32,
     /// Who runs the user data where the base has cloud-init: `take-over` or `wait`, as in `agent.toml`.
     pub cloud_init: String,
+    /// Items of `crate::hardening` that are turned off, sorted.
+    pub unhardened: Vec<String>,
 }
 
 /// `[[service]]`: one deployable web app.
@@ -91,6 +93,25 @@ pub struct Expect {
     pub units: Vec<String>,
     /// Users with a shell.
     pub shells: Vec<String>,
+    /// What looks like a secret and is none.
+    pub secrets: Vec<ExpectedSecret>,
+}
+
+/// A finding of the secrets scan that is no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExpectedSecret {
+    /// The rule's id.
+    pub rule: String,
+    /// Absolute: a file, or everything below a folder that ends in `/`.
+    pub path: String,
+}
+
+impl ExpectedSecret {
+    /// Whether this is about a finding of `rule` in `path`.
+    pub fn covers(&self, rule: &str, path: &str) -> bool {
+        let below = self.path.ends_with('/') && path.starts_with(&self.path);
+        self.rule == rule && (below || self.path == path)
+    }
 }
 
 /// `[rehearse]`: URL paths as users see them.

@@ -5,6 +5,7 @@ use std::path::Path;
 use kiln_image::{Base, Tools};
 
 use crate::bench::Bench;
+use crate::hardening;
 use crate::inputs::Inputs;
 use crate::lockfile::Lockfile;
 use crate::manifest::Manifest;
@@ -51,6 +52,7 @@ pub fn plan(
         base: manifest.image.base.clone(),
         disk_gib: manifest.image.size_gib,
         packages: manifest.image.packages.clone(),
+        hardening: hardening::on(&manifest.image),
         inputs: inputs.parts.clone(),
         digest,
     };

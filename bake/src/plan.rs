@@ -58,6 +58,8 @@ pub struct Plan {
     pub disk_gib: u32,
     /// Debian packages over the base's own.
     pub packages: Vec<String>,
+    /// Items of hardening that are on.
+    pub hardening: Vec<&'static str>,
     /// Named hashes of the inputs.
     pub inputs: Vec<Part>,
     /// The latest image of this app.
@@ -99,6 +101,8 @@ pub struct Subject {
     pub disk_gib: u32,
     /// Debian packages over the base's own.
     pub packages: Vec<String>,
+    /// Items of hardening that are on.
+    pub hardening: Vec<&'static str>,
     /// The inputs.
     pub inputs: Vec<Part>,
     /// The digest over the base that is there.
@@ -126,6 +130,7 @@ impl Plan {
             steps: if held.image.is_some() { vec![] } else { STEPS.to_vec() },
             disk_gib: subject.disk_gib,
             packages: subject.packages,
+            hardening: subject.hardening,
             before: held.before.as_ref().map(|before| Before::new(before, &subject.inputs)),
             inputs: subject.inputs,
         }
@@ -159,6 +164,7 @@ impl fmt::Display for Plan {
         if !self.packages.is_empty() {
             writeln!(f, "packages  {}, over the base's own", self.packages.join(" "))?;
         }
+        writeln!(f, "hardening {}", self.hardening.join(" "))?;
         writeln!(f, "layers")?;
         for Layer { layer, cached, bytes } in &self.layers {
             let size = bytes.map(|bytes| format!("{:>9.1} MiB", mib(bytes))).unwrap_or_default();
@@ -199,6 +205,7 @@ mod tests {
             base: "debian-12".into(),
             disk_gib: 2,
             packages: vec!["jq".into(), "ripgrep".into()],
+            hardening: vec!["ssh", "kernel"],
             inputs: vec![Part { part: "agent".into(), sha256: "0123456789abcdef".into() }],
             digest: digest.map(Into::into),
         }
@@ -215,6 +222,7 @@ mod tests {
 image     shop, a disk of 2 GiB
 digest    known once there is a kiln.lock: 'kiln update' or the first bake writes it
 packages  jq ripgrep, over the base's own
+hardening ssh kernel
 layers
   disk tools               to build
   base debian-12           to build

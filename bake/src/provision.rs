@@ -20,7 +20,7 @@ use crate::release::{self, Built};
 use crate::report::{Outcome, Step, StepRecord};
 use crate::sandbox::Sandbox;
 use crate::venv::Python;
-use crate::{frontend, packages, template, units, uv, venv, verify};
+use crate::{frontend, hardening, packages, template, units, uv, venv, verify};
 
 /// What is applied.
 #[derive(Debug)]
@@ -162,6 +162,7 @@ pub fn apply(bench: &Bench, root: &Path, layer: &Layer<'_>, progress: &Step<'_>)
     progress.message("units");
     let units = units::wanted(manifest, &inputs.files);
     units::enable(bench, root, &units)?;
+    units::mask(bench, root, &hardening::masks(&manifest.image).0)?;
     progress.message("verifying from inside");
     verify::all(bench, root, manifest, &units)?;
     Ok(format!("{} files, {} units", inputs.files.len(), units.len()))

@@ -37,6 +37,9 @@ pub struct Receipt {
     /// Debian packages and Python wheels on the image.
     #[serde(default)]
     pub packages: usize,
+    /// Items of hardening that are on.
+    #[serde(default)]
+    pub hardening: Vec<String>,
     /// Versions of the tools that made it.
     pub tools: BTreeMap<String, String>,
     /// Each step, whether it was built or cached, and its time.

@@ -1,6 +1,9 @@
 //! `packages.spdx.json`: the Debian packages and Python wheels of an image, and the npm packages that its frontends were
 //! built of, as SPDX 2.3.
 
+mod copyright;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -20,8 +23,10 @@ pub struct Package {
     pub version: String,
     /// A package URL (`pkg:deb/debian/nginx-light@1.22.1-9?arch=amd64`).
     pub purl: String,
-    /// An SPDX expression, where the package declares one; Debian's copyright files are prose.
+    /// An SPDX expression, where the package declares one.
     pub license: Option<String>,
+    /// The expression's names that SPDX does not know: reference, and what the package calls it.
+    pub named: Vec<(String, String)>,
 }
 
 /// What a root has installed, sorted.
@@ -33,6 +38,12 @@ pub fn collect(root: &Path) -> anyhow::Result<Vec<Package>> {
     let status =
         fs::read_to_string(&status).with_context(|| format!("failed to read {}", status.display()))?;
     let mut packages: Vec<_> = status.split("\n\n").filter_map(deb).collect();
+    for package in &mut packages {
+        let text = fs::read(root.join(copyright_of(&package.name))).unwrap_or_default();
+        if let Some(declared) = copyright::read(&package.name, &String::from_utf8_lossy(&text)) {
+            (package.license, package.named) = (Some(declared.expression), declared.named);
+        }
+    }
     let venvs = walkdir::WalkDir::new(root.join("srv")).min_depth(3).max_depth(8);
     for entry in venvs.into_iter().flatten() {
         let in_dist_info =
@@ -44,6 +55,10 @@ pub fn collect(root: &Path) -> anyhow::Result<Vec<Package>> {
     packages.sort();
     packages.dedup();
     Ok(packages)
+}
+
+fn copyright_of(package: &str) -> String {
+    format!("usr/share/doc/{package}/copyright")
 }
 
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -61,7 +76,7 @@ pub(crate) fn deb(paragraph: &str) -> Option<Package> {
     let arch = field(paragraph, "Architecture")?;
     let purl =
         format!("pkg:deb/debian/{name}@{}?arch={arch}", version.replace(':', "%3A").replace('+', "%2B"));
-    Some(Package { name: name.to_owned(), version: version.to_owned(), purl, license: None })
+    Some(Package { name: name.to_owned(), version: version.to_owned(), purl, license: None, named: vec![] })
 }
 
 /// A package that a frontend's build may have put into its files.
@@ -72,28 +87,31 @@ pub(crate) fn npm(name: &str, version: &str, license: Option<String>) -> Package
         version: version.to_owned(),
         purl,
         license: license.filter(|text| is_expression(text)),
+        named: vec![],
     }
 }
 
 /// Whether a declared licence is an SPDX expression: packages also write `SEE LICENSE IN …`, or prose.
 fn is_expression(text: &str) -> bool {
-    let plain = |char: char| char.is_ascii_alphanumeric() || "-.+:".contains(char);
-    let words = text.split([' ', '(', ')']).filter(|word| !word.is_empty()).enumerate();
-    // Identifiers and operators take turns.
-    let mut count = 0;
-    let in_turn = words.into_iter().all(|(at, word)| {
-        count = at + 1;
-        word.chars().all(plain) && (at % 2 == 1) == ["AND", "OR", "WITH"].contains(&word)
-    });
-    in_turn && count % 2 == 1
+    spdx::Expression::parse(text).is_ok()
+}
+
+/// Why no licence is told.
+fn untold(package: &Package) -> String {
+    match package.purl.split(['/', ':']).nth(1) {
+        Some("deb") => format!("/{} is prose", copyright_of(&package.name)),
+        _ => "the package declares no SPDX expression".to_owned(),
+    }
 }
 
 /// A wheel's `METADATA`.
 pub(crate) fn wheel(metadata: &str) -> Option<Package> {
     let (name, version) = (field(metadata, "Name")?, field(metadata, "Version")?);
     let purl = format!("pkg:pypi/{}@{version}", name.to_lowercase().replace('_', "-"));
-    let license = field(metadata, "License-Expression").filter(|text| is_expression(text)).map(str::to_owned);
-    Some(Package { name: name.to_owned(), version: version.to_owned(), purl, license })
+    // The older field holds all kinds of things.
+    let declared = ["License-Expression", "License"].into_iter().filter_map(|name| field(metadata, name));
+    let license = declared.into_iter().find(|text| is_expression(text)).map(str::to_owned);
+    Some(Package { name: name.to_owned(), version: version.to_owned(), purl, license, named: vec![] })
 }
 
 /// Writes the document; its time is the image's own, so that the same image has the same list.
@@ -104,7 +122,7 @@ pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> an
     let created = i64::try_from(SOURCE_DATE_EPOCH).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
     let id = |index: usize| format!("SPDXRef-Package-{index}");
     let listed = packages.iter().enumerate().map(|(index, package)| {
-        json!({
+        let mut listed = json!({
             "SPDXID": id(index),
             "name": package.name,
             "versionInfo": package.version,
@@ -117,7 +135,17 @@ pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> an
             "externalRefs": [{
                 "referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": package.purl,
             }],
-        })
+        });
+        if package.license.is_none() {
+            listed["licenseComments"] = untold(package).into();
+        }
+        listed
+    });
+    let named: BTreeMap<_, _> =
+        packages.iter().flat_map(|of| of.named.iter().map(move |(id, name)| (id, (of, name)))).collect();
+    let named = named.into_iter().map(|(id, (package, name))| {
+        let place = copyright_of(&package.name);
+        json!({ "licenseId": id, "name": name, "extractedText": format!("What /{place} calls '{name}', with its text.") })
     });
     let whole = json!({
         "SPDXID": IMAGE,
@@ -141,6 +169,7 @@ pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> an
             "creators": [format!("Tool: kiln-{}", env!("CARGO_PKG_VERSION"))],
         },
         "packages": std::iter::once(whole).chain(listed).collect::<Vec<_>>(),
+        "hasExtractedLicensingInfos": named.collect::<Vec<_>>(),
         "relationships":
             std::iter::once(relation("SPDXRef-DOCUMENT", "DESCRIBES", IMAGE)).chain(contained).collect::<Vec<_>>(),
     });
@@ -172,6 +201,7 @@ mod tests {
             ("MIT", true),
             ("(MIT OR Apache-2.0)", true),
             ("GPL-2.0-only WITH Classpath-exception-2.0", true),
+            ("Nobody-1.0", false),
             ("SEE LICENSE IN LICENSE.md", false),
             ("BSD License", false),
             ("MIT OR", false),

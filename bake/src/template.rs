@@ -190,7 +190,8 @@ fn named(line: &str, name: &str) -> String {
     }
 }
 
-fn files<'a>(dir: &Dir<'a>) -> Vec<(&'a Path, &'a [u8])> {
+/// Every file of a tree that is part of this program, with its path from the tree's top.
+pub(crate) fn files<'a>(dir: &Dir<'a>) -> Vec<(&'a Path, &'a [u8])> {
     let mut found = Vec::new();
     for entry in dir.entries() {
         match entry {

@@ -48,3 +48,16 @@ pub fn enable(bench: &Bench, root: &Path, units: &[String]) -> anyhow::Result<()
     Sandbox::root(root).run(bench, &command).context("failed to enable units")?;
     Ok(())
 }
+
+/// Takes care that they never start.
+///
+/// # Errors
+/// systemctl refuses.
+pub fn mask(bench: &Bench, root: &Path, units: &[&str]) -> anyhow::Result<()> {
+    if units.is_empty() {
+        return Ok(());
+    }
+    let command: Vec<_> = ["systemctl", "--quiet", "mask"].into_iter().chain(units.iter().copied()).collect();
+    Sandbox::root(root).run(bench, &command).context("failed to mask units")?;
+    Ok(())
+}

@@ -26,7 +26,7 @@ kiln.toml:3:8: size '1.5GiB' is not a whole number of GiB from 1 to 64: write it
 #[test]
 fn every_rule_names_the_place_the_value_and_the_way_out() {
     let service = |lines: &str| format!("{IMAGE}[[service]]\nname = \"shop\"\npath = \"/\"\n{lines}\n");
-    let table: [(String, &str); 25] = [
+    let table: [(String, &str); 27] = [
         ("[image]\nname = \"shop\n".into(), "kiln.toml:2:"),
         ("[image]\nnam = \"shop\"\n".into(), "kiln.toml:2:1: unknown field `nam`, expected one of `name`"),
         (
@@ -99,6 +99,14 @@ fn every_rule_names_the_place_the_value_and_the_way_out() {
         (
             format!("{IMAGE}{SERVICE}[rehearse]\nstream_ends = \"done\"\n"),
             "kiln.toml:8:15: 'stream_ends' is given without 'stream'",
+        ),
+        (
+            format!("{IMAGE}[image.hardening]\nsshd = false\n{SERVICE}"),
+            "kiln.toml:4:8: 'sshd' is no item of hardening: it is one of ssh, kernel",
+        ),
+        (
+            format!("{IMAGE}{SERVICE}[expect]\nsecrets = [{{ rule = \"generic\", path = \"/srv/\" }}]\n"),
+            "kiln.toml:8:21: 'generic' is no rule of the secrets scan",
         ),
     ];
     for (text, expected) in table {

@@ -8,10 +8,10 @@ chroot "$root" systemctl --quiet enable \
     systemd-networkd.service systemd-networkd-wait-online.service systemd-resolved.service \
     chrony.service ssh.service kiln-hostkeys.service
 chroot "$root" systemctl --quiet set-default multi-user.target
-# Images are replaced, not upgraded; LVM snapshots to scrub do not exist; kiln-hostkeys.service makes the one host key
-# that sshd is told to use, where Debian 13's own unit would make every kind.
+# What a package database was yesterday nobody asks an instance; LVM snapshots to scrub do not exist; kiln-hostkeys.service
+# makes the one host key that sshd is told to use, where Debian 13's own unit would make every kind.
 chroot "$root" systemctl --quiet mask sshd-keygen.service \
-    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service
+    dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service
 
 cd "$root"
 # Secrets and identities that packages made while they were installed.

@@ -98,6 +98,14 @@ pub fn write(
     Ok(DiskReport { size: spec.size, allocated, blocks_total, blocks_nonzero, sha256 })
 }
 
+/// Checks that the file system of a disk is whole, and that its free blocks are zeros.
+///
+/// # Errors
+/// [`Error::Tool`] when it is damaged, [`Error::Invalid`] when a free block holds something.
+pub fn check(tools: &Tools, disk: &Path, progress: &dyn Progress) -> Result<()> {
+    ext4::check(tools, disk, progress)
+}
+
 /// Writes everything of the disk at `path` but its root: table, GRUB for BIOS, and the partition for UEFI.
 fn boot_code(
     tools: &Tools,

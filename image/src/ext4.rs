@@ -1,15 +1,18 @@
 //! The root file system, written from an archive into its place on the disk by mke2fs: no mount, no root.
 
+use std::fs::File;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{At, Error, Result};
 use crate::gpt::{ROOT_START, SECTOR};
 use crate::progress::Progress;
 use crate::tools::Tools;
-use crate::{host, ids};
+use crate::{extent, free, host, ids};
 
 /// Bytes of the disk before the root.
 const OFFSET: u64 = ROOT_START * SECTOR;
+/// Bytes of one of its blocks.
+const BLOCK: u64 = 4096;
 
 /// Makes the file system of `bytes` bytes on `disk` from `root_tar`. The features are pinned: newer defaults
 /// (a checksum seed of its own, an orphan file) are unknown to older GRUBs.
@@ -48,11 +51,22 @@ pub(crate) fn write(
     })
 }
 
-/// Checks the file system without changing it.
+/// Checks the file system without changing it, and that what it does not use is zeros: nothing that was ever in a
+/// file ships in a free block.
 pub(crate) fn check(tools: &Tools, disk: &Path, progress: &dyn Progress) -> Result<()> {
     let mut place = disk.as_os_str().to_owned();
     place.push(format!("?offset={OFFSET}"));
     let mut command = tools.command("usr/sbin/e2fsck", ids::SOURCE_DATE_EPOCH)?;
     command.arg("-fn").arg(place);
-    host::run(&mut command, "e2fsck", |line| progress.line(line))
+    host::run(&mut command, "e2fsck", |line| progress.line(line))?;
+    let file = File::open(disk).at("open", disk)?;
+    for free in free::ranges(&file, OFFSET).at("read the bitmaps of", disk)? {
+        if let Some(at) = extent::first_data(&file, free).at("read", disk)? {
+            let block = (at - OFFSET) / BLOCK;
+            return Err(Error::Invalid(format!(
+                "the disk's free block {block} holds data, which would ship"
+            )));
+        }
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
@@ -68,6 +69,21 @@ pub(crate) fn changed(old: &mut File, new: &mut File, size: u64) -> io::Result<u
     Ok(changed)
 }
 
+/// Where the first byte other than zero is within `range`.
+pub(crate) fn first_data(file: &File, range: Range<u64>) -> io::Result<Option<u64>> {
+    let mut buffer = vec![0; ZEROS.len()];
+    let mut at = next_data(file, range.start, range.end)?;
+    while at < range.end {
+        let piece = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
+        file.read_exact_at(&mut buffer[..piece], at)?;
+        if let Some(first) = buffer[..piece].iter().position(|byte| *byte != 0) {
+            return Ok(Some(at + first as u64));
+        }
+        at = next_data(file, at + piece as u64, range.end)?;
+    }
+    Ok(None)
+}
+
 /// Where data begins at or after `from`; `size` when there is none.
 fn next_data(file: &File, from: u64, size: u64) -> io::Result<u64> {
     let offset = i64::try_from(from).map_err(io::Error::other)?;
@@ -111,6 +127,10 @@ mod tests {
         let reading = read(&mut file, size, &mut |at| last = at).expect("a readable file");
         assert_eq!((reading.blocks_total, reading.blocks_nonzero, last), (8, 3, size));
         assert_eq!(reading.sha256, crate::hash::hex(&Sha256::digest(&plain)));
+        let found = |range| first_data(&file, range).expect("a readable file");
+        assert_eq!(found(6..size), Some(3 * BLOCK + 70_000));
+        assert_eq!(found(6..3 * BLOCK + 70_000), None);
+        assert_eq!(found(4 * BLOCK..size), Some(size - 1));
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod links;
 pub mod tree;
 mod pack;
 mod ext4;
+mod free;
 mod grub;
 mod esp;
 mod gpt;

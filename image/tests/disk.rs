@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -91,4 +91,24 @@ fn a_disk_that_fails_half_way_leaves_no_file() {
     let error = disk::write(&tools(), &tar, &out, &DiskSpec::gib(1), &Silent).expect_err("half an archive");
     assert!(matches!(error, Error::Tool { ref program, .. } if program == "mke2fs"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 1, "only the archive is there");
+}
+
+#[test]
+fn a_free_block_that_holds_something_is_no_disk_to_ship() {
+    let dir = tempfile::tempdir().expect("a scratch directory");
+    let (tar, out) = (dir.path().join("root.tar"), dir.path().join("disk.raw"));
+    root_tar(&tar, "five bytes");
+    let tools = tools();
+    disk::write(&tools, &tar, &out, &DiskSpec::gib(1), &Silent).expect("a disk");
+    disk::check(&tools, &out, &Silent).expect("what was written is clean");
+    let file = File::options().write(true).open(&out).expect("the disk");
+    // As a file that was removed would leave it: in a group that nothing is in, and in the first.
+    for block in [197_632, 32_767] {
+        let at = (128 << 20) + block * 4096 + 17;
+        file.write_all_at(b"hunter2", at).expect("a write");
+        let error = disk::check(&tools, &out, &Silent).expect_err("a leftover").to_string();
+        assert_eq!(error, format!("the disk's free block {block} holds data, which would ship"));
+        file.write_all_at(&[0; 7], at).expect("a write");
+    }
+    disk::check(&tools, &out, &Silent).expect("it is clean again");
 }

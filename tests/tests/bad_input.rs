@@ -117,3 +117,30 @@ fn a_plain_chroot_is_told_how_to_become_a_place_for_mounts() {
     let ended = run(&mut command).expect_code(1);
     assert!(ended.stderr.contains("mount --bind DIR DIR"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_secret_fails_the_bake_with_its_place_and_what_was_one_is_on_no_disk() {
+    let folder = fresh();
+    let app = folder.path().join("app");
+    // Put together here, so that no scan of this repository takes them for keys.
+    let [gone, kept] = ["Q3EGRIYVB2LKXMTZ", "W5RTZKEMD4YQVXHP"].map(|end| ["AKIA", end].concat());
+    let of = |name: &str| app.join("backend/shop").join(name);
+    fs::write(of("old.py"), format!("# Forgotten.\nID = \"{gone}\"\n")).expect("write a secret");
+    fs::write(of("sample.py"), format!("ID = \"{kept}\"\n")).expect("write another");
+    let ended = bake(&app).expect_code(1);
+    for expected in ["(2 findings)", "/srv/app/current/src/shop/old.py:2: aws-access-token", "sample.py:1"] {
+        assert!(ended.stderr.contains(expected), "no {expected} in {}", ended.stderr);
+    }
+    assert!(![&gone, &kept].iter().any(|key| ended.stderr.contains(key.as_str())), "{}", ended.stderr);
+    assert_no_image(&app);
+
+    fs::remove_file(of("old.py")).expect("remove the secret");
+    let expected = "{ rule = \"aws-access-token\", path = \"/srv/app/current/src/shop/sample.py\" }";
+    edit(&app.join("kiln.toml"), "[rehearse]", &format!("[expect]\nsecrets = [{expected}]\n\n[rehearse]"));
+    let baked = kiln_tests::starter::bake(&app);
+    let on_disk = |key: &str| {
+        let status = Command::new("grep").args(["-qaF", key]).arg(baked.disk()).status();
+        status.expect("grep of the base system runs").code()
+    };
+    assert_eq!((on_disk(&kept), on_disk(&gone)), (Some(0), Some(1)), "of the disk's bytes, free ones too");
+}

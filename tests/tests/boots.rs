@@ -1,7 +1,7 @@
 //! The baked disk boots by BIOS and by UEFI, serves, and its page works in a real browser.
 
 use kiln_tests::browser::Browser;
-use kiln_tests::qemu::{Firmware, Guest};
+use kiln_tests::qemu::{Firmware, Guest, Machine};
 use kiln_tests::starter::{baked, on_debian_13};
 use std::time::Duration;
 
@@ -29,14 +29,83 @@ fn by_bios_to_a_page_that_shows_data_from_the_api() {
     browser.text_with(greeting, PAGE).expect("the page shows what the API said");
 }
 
+/// Tells the serial console what is in effect of every item of hardening.
+const ASKED: &str = r#"#!/bin/sh
+{
+    systemctl start kiln-hostkeys.service
+    mkdir -p /run/sshd
+    sshd -T | sed 's/^/ssh /'
+    sysctl kernel.kptr_restrict kernel.dmesg_restrict kernel.yama.ptrace_scope kernel.unprivileged_bpf_disabled \
+        kernel.unprivileged_userns_clone kernel.kexec_load_disabled | sed 's/^/kernel /'
+    sysctl net.ipv4.conf.all.accept_redirects net.ipv4.conf.default.accept_source_route \
+        net.ipv6.conf.all.accept_redirects net.ipv4.conf.all.rp_filter | sed 's/^/network /'
+    modprobe --show-depends sctp | sed 's/^/modules /'
+    findmnt -rno TARGET,FSTYPE,VFS-OPTIONS /tmp | sed 's/^/mounts /'
+    findmnt -rno TARGET,FSTYPE,VFS-OPTIONS /dev/shm | sed 's/^/mounts /'
+    echo "coredumps $(cat /proc/sys/kernel/core_pattern) $(sed -n 's/^Max core file size *//p' /proc/self/limits)"
+    echo "upgrades $(systemctl is-enabled apt-daily.timer) $(systemctl is-enabled apt-daily-upgrade.timer)"
+    echo "time $(chronyc -n sources | tail -n 1)"
+    echo "audit $(journalctl --quiet --boot _TRANSPORT=audit | wc -l)"
+} >/run/facts 2>&1
+cat /run/facts >/dev/ttyS0
+"#;
+
+/// What the items of hardening have to answer; of `audit`, any number of records but none.
+const FACTS: [(&str, &[&str]); 9] = [
+    (
+        "ssh",
+        &["passwordauthentication no", "permitrootlogin no", "disableforwarding yes", "x11forwarding no"],
+    ),
+    (
+        "kernel",
+        &[
+            "kernel.kptr_restrict = 2",
+            "kernel.dmesg_restrict = 1",
+            "kernel.yama.ptrace_scope = 2",
+            "kernel.unprivileged_bpf_disabled = 1",
+            "kernel.unprivileged_userns_clone = 0",
+            "kernel.kexec_load_disabled = 1",
+        ],
+    ),
+    (
+        "network",
+        &[
+            "net.ipv4.conf.all.accept_redirects = 0",
+            "net.ipv4.conf.default.accept_source_route = 0",
+            "net.ipv6.conf.all.accept_redirects = 0",
+            "net.ipv4.conf.all.rp_filter = 2",
+        ],
+    ),
+    ("modules", &["install /bin/false"]),
+    ("mounts", &["/tmp tmpfs rw,nosuid,nodev,noexec", "/dev/shm tmpfs rw,nosuid,nodev,noexec"]),
+    ("coredumps", &["|/bin/false 0                    0"]),
+    ("upgrades", &["masked masked"]),
+    ("time", &["169.254.169.123"]),
+    ("audit", &[""]),
+];
+
 #[test]
-fn by_uefi_to_a_served_page() {
-    let guest = Guest::boot(&baked().disk(), Firmware::Uefi);
+fn by_uefi_to_a_served_page_with_all_of_the_hardening_in_effect() {
+    let baked = baked();
+    let mut machine = Machine::new(Firmware::Uefi);
+    machine.metadata = machine.metadata.with("user-data", ASKED);
+    let guest = machine.boot(&baked.disk());
     guest.wait_for("/healthz", BOOT);
     let page = guest.wait_for("/", BOOT);
     assert!(page.body.contains("<div id=\"root\">"), "{}", page.body);
     let console = guest.console();
     assert!(!console.contains("Kernel panic") && !console.contains("Failed to start"), "{console}");
+    let items = baked.receipt["hardening"].as_array().expect("the receipt lists what is on");
+    assert_eq!(items.len(), FACTS.len(), "{items:?}");
+    for (item, facts) in FACTS {
+        let told: Vec<_> =
+            console.lines().filter_map(|line| line.strip_prefix(item)?.strip_prefix(' ')).collect();
+        for fact in facts {
+            assert!(told.iter().any(|line| line.contains(fact)), "{item}: {fact} is not in {told:#?}");
+        }
+    }
+    let records = console.lines().find_map(|line| line.strip_prefix("audit ")?.trim().parse::<u32>().ok());
+    assert!(records.is_some_and(|records| records > 0), "{records:?} audit records");
 }
 
 #[test]

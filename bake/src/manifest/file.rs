@@ -35,6 +35,8 @@ pub(super) struct ImageTable {
     pub(super) packages: Vec<Text>,
     pub(super) size: Option<Text>,
     pub(super) cloud_init: Option<Text>,
+    #[serde(default)]
+    pub(super) hardening: BTreeMap<String, Spanned<bool>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,6 +66,14 @@ pub(super) struct ExpectTable {
     pub(super) ports: Vec<Text>,
     pub(super) units: Vec<Text>,
     pub(super) shells: Vec<Text>,
+    pub(super) secrets: Vec<SecretTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretTable {
+    pub(super) rule: Text,
+    pub(super) path: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

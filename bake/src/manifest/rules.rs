@@ -34,6 +34,7 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
         cloud_init: table
             .cloud_init
             .map_or(values::CLOUD_INIT[0].to_owned(), |choice| rules.cloud_init(&choice)),
+        unhardened: rules.unhardened(&table.hardening),
     };
     if tables.is_empty() {
         rules.complain(

@@ -1,5 +1,6 @@
 //! The rules of single values: names, sizes, paths.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use kiln_image::Suite;
@@ -7,9 +8,11 @@ use kiln_image::exported::is_path;
 use kiln_image::suite::SUITES;
 use toml::Spanned;
 
-use super::super::Expect;
-use super::super::file::ExpectTable;
+use super::super::file::{ExpectTable, SecretTable};
+use super::super::{Expect, ExpectedSecret};
 use super::Rules;
+use crate::hardening;
+use crate::secrets::RuleSet;
 
 /// What can be done about cloud-init; the first is the default.
 pub(super) const CLOUD_INIT: [&str; 2] = ["take-over", "wait"];
@@ -53,6 +56,18 @@ impl Rules<'_> {
             self.complain(choice.span(), format!("cloud_init '{}' is none of '{known}'", choice.get_ref()));
         }
         choice.get_ref().clone()
+    }
+
+    pub(super) fn unhardened(&mut self, table: &BTreeMap<String, Spanned<bool>>) -> Vec<String> {
+        for (key, on) in table.iter().filter(|(key, _)| hardening::ITEMS.iter().all(|item| item.key != *key))
+        {
+            let known: Vec<_> = hardening::ITEMS.iter().map(|item| item.key).collect();
+            self.complain(
+                on.span(),
+                format!("'{key}' is no item of hardening: it is one of {}", known.join(", ")),
+            );
+        }
+        table.iter().filter(|(_, on)| !on.get_ref()).map(|(key, _)| key.clone()).collect()
     }
 
     pub(super) fn packages(&mut self, packages: &[Spanned<String>]) -> Vec<String> {
@@ -123,8 +138,9 @@ impl Rules<'_> {
     }
 
     pub(super) fn expect(&mut self, table: ExpectTable) -> Expect {
-        let ExpectTable { set_id, world_writable, ports, units, shells } = table;
-        for path in set_id.iter().chain(&world_writable).filter(|path| !path.get_ref().starts_with('/')) {
+        let ExpectTable { set_id, world_writable, ports, units, shells, secrets } = table;
+        let paths = set_id.iter().chain(&world_writable).chain(secrets.iter().map(|secret| &secret.path));
+        for path in paths.filter(|path| !path.get_ref().starts_with('/')) {
             let message = format!("'{}' is no absolute path: begin it with '/'", path.get_ref());
             self.complain(path.span(), message);
         }
@@ -133,6 +149,13 @@ impl Rules<'_> {
                 format!("'{0}' is no unit: name its kind, too, as in '{0}.service'", unit.get_ref());
             self.complain(unit.span(), message);
         }
+        for SecretTable { rule, .. } in &secrets {
+            if RuleSet::shipped().is_ok_and(|rules| !rules.knows(rule.get_ref())) {
+                let message =
+                    format!("'{}' is no rule of the secrets scan: a finding names its rule", rule.get_ref());
+                self.complain(rule.span(), message);
+            }
+        }
         let plain = |texts: Vec<Spanned<String>>| texts.into_iter().map(Spanned::into_inner).collect();
         Expect {
             set_id: plain(set_id),
@@ -140,6 +163,13 @@ impl Rules<'_> {
             ports: plain(ports),
             units: plain(units),
             shells: plain(shells),
+            secrets: secrets
+                .into_iter()
+                .map(|SecretTable { rule, path }| ExpectedSecret {
+                    rule: rule.into_inner(),
+                    path: path.into_inner(),
+                })
+                .collect(),
         }
     }
 
