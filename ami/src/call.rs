@@ -2,6 +2,8 @@
 
 use aws_sdk_ebs::error::{ProvideErrorMetadata, SdkError};
 
+use crate::credentials;
+
 /// What kind of answer a failed call got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -37,6 +39,13 @@ pub struct CallError {
     pub message: String,
 }
 
+impl CallError {
+    /// AWS said that the credentials' time is over.
+    pub(crate) fn expired(&self) -> bool {
+        self.code.as_deref().is_some_and(credentials::expired)
+    }
+}
+
 fn verb(kind: Kind) -> &'static str {
     match kind {
         Kind::Denied => "not allowed to call",
@@ -67,7 +76,13 @@ where
         SdkError::ConstructionFailure(_) => Kind::Refused,
         _ => Kind::Unreachable,
     };
-    let message = said.unwrap_or(chain);
+    let message = match kind {
+        Kind::Credentials if code.is_none() => unsigned(&chain),
+        Kind::Credentials if code.as_deref().is_some_and(credentials::expired) => {
+            "they have expired: sign in again; what was begun goes on with 'kiln resume'".to_owned()
+        }
+        _ => said.unwrap_or(chain),
+    };
     // EC2 appends a kilobyte that only sts:DecodeAuthorizationMessage can read.
     let message =
         message.split(" Encoded authorization failure message").next().unwrap_or_default().to_owned();
@@ -110,6 +125,21 @@ fn kind_of(code: &str) -> Kind {
     }
 }
 
+/// Why there is nothing to sign with. Of the places that the SDK looked at, all but a profile are told by their names alone: most
+/// were never meant.
+fn unsigned(chain: &str) -> String {
+    let remedy = "name a profile in AWS_PROFILE, or sign in";
+    let Some((_, places)) = chain.split_once("no credentials found in chain") else {
+        return format!("{}; {remedy}", chain.trim_start_matches("dispatch failure: other: "));
+    };
+    let profile = places.lines().find_map(|line| line.trim().strip_prefix("Profile: "));
+    let why = profile.and_then(|line| line.split_once("not enabled: ")).map(|(_, why)| format!(" ({why})"));
+    format!(
+        "no AWS credentials were found in the environment, in a profile{}, or in a container's or instance's role; {remedy}",
+        why.unwrap_or_default()
+    )
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -145,6 +175,25 @@ mod tests {
         for (code, kind) in table {
             assert_eq!(kind_of(code), kind, "{code}");
         }
+    }
+
+    #[test]
+    fn what_was_looked_at_for_credentials_fits_a_line() {
+        let text = unsigned(
+            "dispatch failure: other: the credential provider was not enabled: no credentials found in chain. Attempted:\n  \
+             Environment: the credential provider was not enabled: environment variable not set\n  \
+             Profile: the credential provider was not enabled: profile `b` was not defined\n  \
+             Ec2InstanceMetadata: the credential provider was not enabled: IMDS is off",
+        );
+        assert!(
+            text.starts_with(
+                "no AWS credentials were found in the environment, in a profile (profile `b` was"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains('\n') && !text.contains("IMDS"), "{text}");
+        let text = unsigned("dispatch failure: other: the credential_process ended with 1");
+        assert_eq!(text, "the credential_process ended with 1; name a profile in AWS_PROFILE, or sign in");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use aws_sdk_ebs::config::retry::RetryConfig;
 use aws_sdk_ebs::config::timeout::TimeoutConfig;
 use aws_smithy_http_client::{Builder, tls};
 
+use crate::credentials::{Chain, Renewal};
 use crate::error::Error;
 
 /// Attempts at one call. Nine waits of at most eight seconds: what throttles for longer than a minute is reported.
@@ -24,6 +25,7 @@ pub struct Clients {
     /// The region that all talk to.
     pub region: String,
     config: SdkConfig,
+    renewal: Renewal,
 }
 
 /// The SDK's default chain (environment, profile, container, instance role) with Kiln's HTTP stack, timeouts and
@@ -43,14 +45,16 @@ pub fn defaults(region: Option<&str>) -> ConfigLoader {
         .with_max_attempts(ATTEMPTS)
         .with_initial_backoff(Duration::from_millis(200))
         .with_max_backoff(Duration::from_secs(8));
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+    let region = region.map(|region| Region::new(region.to_owned()));
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .credentials_provider(Chain { http: http.clone(), region: region.clone() })
         .http_client(http)
         .timeout_config(timeouts)
         .retry_config(retries);
-    if let Some(region) = region {
-        loader = loader.region(Region::new(region.to_owned()));
+    match region {
+        Some(region) => loader.region(region),
+        None => loader,
     }
-    loader
 }
 
 impl Clients {
@@ -71,16 +75,22 @@ impl Clients {
             .region()
             .ok_or_else(|| Error::Spec("no AWS region is set; name one with --region, as [aws] region in kiln.toml, or in AWS_REGION".to_owned()))?
             .to_string();
-        Ok(Self::over(config.clone(), region))
+        let renewal = Renewal::new();
+        let config = config.to_builder().identity_cache(renewal.clone()).build();
+        Ok(Self::over(config, renewal, region))
     }
 
-    fn over(config: SdkConfig, region: String) -> Self {
+    fn over(config: SdkConfig, renewal: Renewal, region: String) -> Self {
+        let ebs = aws_sdk_ebs::config::Builder::from(&config).retry_classifier(renewal.clone());
+        let ec2 = aws_sdk_ec2::config::Builder::from(&config).retry_classifier(renewal.clone());
+        let ssm = aws_sdk_ssm::config::Builder::from(&config).retry_classifier(renewal.clone());
         Self {
-            ebs: aws_sdk_ebs::Client::new(&config),
-            ec2: aws_sdk_ec2::Client::new(&config),
-            ssm: aws_sdk_ssm::Client::new(&config),
+            ebs: aws_sdk_ebs::Client::from_conf(ebs.build()),
+            ec2: aws_sdk_ec2::Client::from_conf(ec2.build()),
+            ssm: aws_sdk_ssm::Client::from_conf(ssm.build()),
             region,
             config,
+            renewal,
         }
     }
 
@@ -89,10 +99,15 @@ impl Clients {
         &self.config
     }
 
+    /// What is asked when AWS says that the credentials have expired.
+    pub(crate) fn renewal(&self) -> &Renewal {
+        &self.renewal
+    }
+
     /// The same account in another region.
     #[must_use]
     pub fn in_region(&self, region: &str) -> Self {
         let config = self.config.to_builder().region(Region::new(region.to_owned())).build();
-        Self::over(config, region.to_owned())
+        Self::over(config, self.renewal.clone(), region.to_owned())
     }
 }

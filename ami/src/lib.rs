@@ -25,6 +25,7 @@
 
 mod spec;
 mod clients;
+mod credentials;
 mod thing;
 mod journal;
 mod publish;
@@ -58,7 +59,7 @@ pub use error::{Error, Failure};
 pub use gc::{Judged, judge_images, retire, users as image_users};
 pub use journal::Journal;
 pub use progress::{Progress, Watch};
-pub use publish::publish;
+pub use publish::{publish, published};
 pub use receipt::Published;
 pub use retire::{Terms, Verdict};
 pub use spec::{

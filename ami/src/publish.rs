@@ -73,6 +73,15 @@ pub async fn publish(
     Err(Failure { cause, removed: undone.removed, left: undone.left })
 }
 
+/// The AMI that `spec` would publish, if the region has it already. Changes nothing.
+///
+/// # Errors
+/// [`Error::NameTaken`] if another image has its name, or the call's own.
+pub async fn published(clients: &Clients, spec: &PublishSpec) -> Result<Option<String>, Error> {
+    let found = ImageRegistration::new(clients.ec2.clone()).find(spec).await?;
+    Ok(found.map(|image| image.image_id))
+}
+
 fn receipt(
     clients: &Clients,
     spec: &PublishSpec,
@@ -211,7 +220,7 @@ impl Work<'_> {
         } else {
             let parent = self.spec.parent.as_ref().filter(|_| ask.parent.is_some());
             let blocks = to_send(data, parent, ask.volume_gib, encrypted);
-            let sent = Upload::new(ebs, &id, disk, self.spec).send(&blocks, self.watch).await?;
+            let sent = Upload::new(self.clients, &id, disk, self.spec).send(&blocks, self.watch).await?;
             self.journal.seal(&sent)?;
             sent
         };
@@ -224,8 +233,17 @@ impl Work<'_> {
         let Some(parent) = &self.spec.parent else {
             return Ok(None);
         };
-        let ready = self.registration.snapshot_state(&parent.snapshot_id).await? == Some(Seen::Ready);
-        Ok((ready && parent.volume_gib <= volume_gib).then(|| parent.snapshot_id.clone()))
+        let id = &parent.snapshot_id;
+        let ready = match self.registration.snapshot_state(id).await? {
+            Some(Seen::Ready) => true,
+            // EBS completed it a moment ago, or its blocks could not have been read; EC2 does not know yet.
+            Some(Seen::Pending { .. }) => {
+                self.registration.wait_for_snapshot(id, self.spec, self.watch).await?;
+                true
+            }
+            _ => false,
+        };
+        Ok((ready && parent.volume_gib <= volume_gib).then(|| id.clone()))
     }
 
     /// The snapshot of an earlier process, if it is complete. One that cannot be gone on with is struck off: EBS gives

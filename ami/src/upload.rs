@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::blocks::BlockDigest;
 use crate::call::{Kind, call};
-use crate::clients::ATTEMPTS;
+use crate::clients::{ATTEMPTS, Clients};
 use crate::disk::{BLOCK_SIZE, Disk};
 use crate::error::Error;
 use crate::pace::Pace;
@@ -44,7 +44,7 @@ pub struct Sent {
 /// Sends a disk's blocks. The one retry layer for them is here: it has to know of throttling to give way to it.
 #[derive(Debug)]
 pub(crate) struct Upload<'a> {
-    client: &'a aws_sdk_ebs::Client,
+    clients: &'a Clients,
     snapshot_id: &'a str,
     disk: &'a Disk,
     most: NonZeroUsize,
@@ -55,14 +55,14 @@ pub(crate) struct Upload<'a> {
 impl<'a> Upload<'a> {
     /// An upload with `spec`'s bounds.
     pub(crate) fn new(
-        client: &'a aws_sdk_ebs::Client,
+        clients: &'a Clients,
         snapshot_id: &'a str,
         disk: &'a Disk,
         spec: &PublishSpec,
     ) -> Self {
         let pace = Mutex::new(Pace::new(spec.workers));
         let visible_by = Instant::now() + spec.waits.visible;
-        Self { client, snapshot_id, disk, most: spec.workers, pace, visible_by }
+        Self { clients, snapshot_id, disk, most: spec.workers, pace, visible_by }
     }
 
     /// Sends `blocks`, the first alone and the rest side by side.
@@ -98,7 +98,8 @@ impl<'a> Upload<'a> {
         let mut tries = 0;
         loop {
             let sent = self
-                .client
+                .clients
+                .ebs
                 .put_snapshot_block()
                 .snapshot_id(self.snapshot_id)
                 .block_index(i32::try_from(index).expect("64 TiB are 2^27 blocks"))
@@ -122,8 +123,11 @@ impl<'a> Upload<'a> {
             let failed =
                 call("ebs:PutSnapshotBlock", &format!("{}, block {index}", self.snapshot_id), &error);
             tries += 1;
-            let passes =
-                matches!(failed.kind, Kind::Throttled | Kind::Unreachable | Kind::Failed) || damaged(&error);
+            let passes = match failed.kind {
+                Kind::Throttled | Kind::Unreachable | Kind::Failed => true,
+                Kind::Credentials => failed.expired() && self.clients.renewal().renew(),
+                _ => damaged(&error),
+            };
             if !passes || tries >= ATTEMPTS {
                 return Err(failed.into());
             }

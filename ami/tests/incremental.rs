@@ -1,6 +1,8 @@
 //! Over a parent only what differs is sent, blocks that became zero among it; encrypted snapshots are sent whole.
 
 mod support;
+#[path = "support/snapshot.rs"]
+mod theirs;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,6 +12,7 @@ use kiln_tests::emulator::Emulator;
 use serde_json::json;
 use support::disk::{BLOCK, Disk, quietly, read_back};
 use support::emulator::clients;
+use theirs::uploaded;
 
 const KEY: &str = "arn:aws:kms:us-east-1:123456789012:key/ours";
 const NEXT: &str = "1000000000000000000000000000000000000000000000000000000000000000";
@@ -43,6 +46,19 @@ async fn what_differs_is_sent_and_what_became_zero() {
     let whole = sent(&clients, &spec).await;
     assert_eq!(whole.blocks_sent, 5);
     assert_eq!(read_back(&clients, &whole.snapshot_id).await, disk.bytes());
+}
+
+#[tokio::test]
+async fn a_parent_that_ec2_does_not_call_completed_yet_is_waited_for() {
+    let aws = Emulator::start();
+    let clients = clients(&aws).await;
+    aws.set(&json!({"snapshot_looks": 5}));
+    let parent = uploaded(&clients, None, &[(0, 1), (3, 2)]).await;
+    let disk = Disk::new();
+    let read = Blocks::read(&clients, &parent).await.expect("EBS lets it be read");
+    let spec = PublishSpec { parent: Some(read), ..disk.spec() };
+    sent(&clients, &spec).await;
+    assert_eq!(aws.calls("StartSnapshot")[1]["params"]["ParentSnapshotId"], *parent);
 }
 
 #[tokio::test]

@@ -2,18 +2,18 @@
 
 #[path = "support/emulator.rs"]
 mod stand;
+#[path = "support/snapshot.rs"]
+mod theirs;
 
 use std::time::{Duration, Instant};
 
 use aws_sdk_ebs::error::ProvideErrorMetadata;
 use aws_sdk_ec2::types::{BlockDeviceMapping, EbsBlockDevice, ImageState, SnapshotState};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use kiln_ami::{BLOCK_SIZE, Clients};
+use kiln_ami::Clients;
 use kiln_tests::emulator::Emulator;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use stand::clients;
+use theirs::uploaded;
 
 #[tokio::test]
 async fn a_child_has_its_parents_blocks_and_counts_its_own() {
@@ -90,7 +90,7 @@ async fn faults_hit_by_name_and_by_number_before_the_work_or_after_it() {
         {"operation": "StartSnapshot", "kind": "reset", "after": true},
         {"operation": "StartSnapshot", "kind": "delay", "seconds": 0.3},
         {"at": 3, "code": "ThrottlingException"},
-        {"at": 4, "code": "ExpiredTokenException", "status": 400},
+        {"at": 4, "code": "AccessDeniedException", "status": 403},
     ]));
     let began = Instant::now();
     let started = start("one").await.expect("tried again after the reset");
@@ -102,8 +102,8 @@ async fn faults_hit_by_name_and_by_number_before_the_work_or_after_it() {
         "the lost reply was of this one"
     );
     assert!(started.snapshot_id().is_some());
-    let expired = start("two").await.expect_err("throttled, then expired");
-    assert_eq!(expired.code(), Some("ExpiredTokenException"));
+    let denied = start("two").await.expect_err("throttled, then denied");
+    assert_eq!(denied.code(), Some("AccessDeniedException"));
 
     aws.fail(&json!([{"kind": "hold", "operation": "DescribeSnapshots"}]));
     let asking = tokio::spawn(clients.ec2.describe_snapshots().send());
@@ -114,21 +114,7 @@ async fn faults_hit_by_name_and_by_number_before_the_work_or_after_it() {
 }
 
 async fn snapshot(clients: &Clients, parent: Option<&str>, blocks: &[(i32, u8)]) -> String {
-    let start = clients.ebs.start_snapshot().volume_size(1).set_parent_snapshot_id(parent.map(str::to_owned));
-    let id = start.send().await.expect("it starts").snapshot_id.expect("an id");
-    let mut all = Sha256::new();
-    for (index, byte) in blocks {
-        let data = vec![*byte; BLOCK_SIZE];
-        let digest = Sha256::digest(&data);
-        all.update(digest);
-        let put = clients.ebs.put_snapshot_block().snapshot_id(&id).block_index(*index).data_length(524_288);
-        let put = put.checksum(STANDARD.encode(digest)).checksum_algorithm("SHA256".into());
-        put.block_data(data.into()).send().await.expect("a block");
-    }
-    let done = clients.ebs.complete_snapshot().snapshot_id(&id);
-    let done = done.changed_blocks_count(i32::try_from(blocks.len()).expect("few"));
-    let done = done.checksum(STANDARD.encode(all.finalize())).checksum_algorithm("SHA256".into());
-    done.checksum_aggregation_method("LINEAR".into()).send().await.expect("it completes");
+    let id = uploaded(clients, parent, blocks).await;
     loop {
         let seen = clients.ec2.describe_snapshots().snapshot_ids(&id).send().await.expect("it is there");
         if seen.snapshots()[0].state() == Some(&SnapshotState::Completed) {

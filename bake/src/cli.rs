@@ -70,14 +70,17 @@ pub enum Command {
     /// Validate the manifest, the app's lock files and the templates; no network.
     #[command(after_help = "Examples:\n  kiln check\n  kiln -C shop check")]
     Check,
-    /// Print the digest, the layers with cached or not, and the steps of a bake.
+    /// Print the digest, the layers with cached or not, the steps of a bake, and the AWS calls of its publication.
     #[command(
-        after_help = "Examples:\n  kiln plan\n  kiln --json plan | jq -r .digest\n  kiln plan --policy > policy.json"
+        after_help = "Examples:\n  kiln plan\n  kiln --json plan | jq -r .digest\n  kiln plan --policy > policy.json\n  kiln plan --aws                 # is the name free, is it published?"
     )]
     Plan {
         /// Print the least-privilege IAM policy for publish, resume, abort and gc instead.
         #[arg(long)]
         policy: bool,
+        /// Also ask AWS what it has under the image's name; fails if that is something else.
+        #[arg(long, conflicts_with = "policy")]
+        aws: bool,
         /// The agent to put on the image.
         #[command(flatten)]
         agent: Agent,

@@ -28,6 +28,7 @@ pub mod lockfile;
 pub mod inputs;
 pub mod plan;
 pub mod outlook;
+pub mod calls;
 pub mod policy;
 
 // The bake, in order.

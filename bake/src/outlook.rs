@@ -5,6 +5,7 @@ use std::path::Path;
 use kiln_image::{Base, Tools};
 
 use crate::bench::Bench;
+use crate::calls::calls;
 use crate::hardening;
 use crate::inputs::Inputs;
 use crate::lockfile::Lockfile;
@@ -55,6 +56,7 @@ pub fn plan(
         hardening: hardening::on(&manifest.image),
         inputs: inputs.parts.clone(),
         digest,
+        calls: calls(manifest),
     };
     Ok(Plan::new(subject, &held))
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::calls::Call;
 use crate::inputs::Part;
 use crate::receipt::{Receipt, short};
 
@@ -64,6 +65,21 @@ pub struct Plan {
     pub inputs: Vec<Part>,
     /// The latest image of this app.
     pub before: Option<Before>,
+    /// What publishing it calls.
+    pub calls: Vec<Call>,
+    /// What AWS has of it, if it was asked.
+    pub aws: Option<There>,
+}
+
+/// What an account has of an image that is to be published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct There {
+    /// The region that was asked.
+    pub region: String,
+    /// The AMI's name.
+    pub name: String,
+    /// The AMI that has it, made of the same digest.
+    pub image_id: Option<String>,
 }
 
 /// A part with a cache of its own.
@@ -107,6 +123,8 @@ pub struct Subject {
     pub inputs: Vec<Part>,
     /// The digest over the base that is there.
     pub digest: Option<String>,
+    /// What publishing it calls.
+    pub calls: Vec<Call>,
 }
 
 impl Plan {
@@ -133,6 +151,8 @@ impl Plan {
             hardening: subject.hardening,
             before: held.before.as_ref().map(|before| Before::new(before, &subject.inputs)),
             inputs: subject.inputs,
+            calls: subject.calls,
+            aws: None,
         }
     }
 }
@@ -182,11 +202,23 @@ impl fmt::Display for Plan {
             let digest = short(digest);
             writeln!(f, "latest    {digest}, baked in {seconds:.1} s, {blocks_nonzero} blocks hold data")?;
         }
-        if self.baked {
-            write!(f, "steps     none: the image is there")
-        } else {
-            write!(f, "steps     {}", self.steps.join(" → "))
+        let steps = if self.baked { "none: the image is there".to_owned() } else { self.steps.join(" → ") };
+        write!(f, "steps     {steps}")?;
+        if let Some(There { region, name, image_id }) = &self.aws {
+            match image_id {
+                Some(image_id) => write!(f, "\npublish   nothing: {name} is {image_id} in {region}")?,
+                None => write!(f, "\npublish   as {name}, which is free in {region}")?,
+            }
         }
+        if self.calls.is_empty() {
+            return Ok(());
+        }
+        write!(f, "\ncalls     to publish it")?;
+        for Call { action, region, what } in &self.calls {
+            let region = region.as_deref().unwrap_or("(the environment's)");
+            write!(f, "\n  {action:<28} {region:<20} {what}")?;
+        }
+        Ok(())
     }
 }
 
@@ -208,6 +240,7 @@ mod tests {
             hardening: vec!["ssh", "kernel"],
             inputs: vec![Part { part: "agent".into(), sha256: "0123456789abcdef".into() }],
             digest: digest.map(Into::into),
+            calls: Vec::new(),
         }
     }
 

@@ -92,11 +92,14 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
             let policy = policy::policy(&Manifest::load(dir)?);
             Answer::new(format!("{policy:#}"), &policy)
         }
-        Command::Plan { agent, .. } => {
+        Command::Plan { agent, aws, .. } => {
             let manifest = Manifest::load(dir)?;
             let lock = Lockfile::fitting(&manifest)?;
             let inputs = collect(&manifest, &agent, lock.as_ref())?;
-            let plan = outlook::plan(bench, &manifest, &inputs, lock.as_ref())?;
+            let mut plan = outlook::plan(bench, &manifest, &inputs, lock.as_ref())?;
+            if aws {
+                plan.aws = Some(aws::there(&manifest, &plan)?);
+            }
             Answer::new(plan.to_string(), &plan)
         }
         Command::Update { app_alone } => move_lock(bench, dir, app_alone),

@@ -3,6 +3,7 @@
 A fault is {operation, at, skip, times, kind, after, ...}:
 
     operation   of this call alone; of any without it
+    key         of calls that this access key signs
     at          the call of this number alone, counted over all operations from 1
     skip        the first so many are spared; times: so many are hit, one by default
     kind        error (default: code, status, message, reason), reset (the connection), delay (seconds, then the
@@ -38,6 +39,8 @@ class Faults:
         with self.lock:
             for fault in self.faults:
                 if fault.get("operation", call["operation"]) != call["operation"]:
+                    continue
+                if fault.get("key", call["key"]) != call["key"]:
                     continue
                 if fault.get("region", call["region"]) != call["region"] or fault.get("at", number) != number:
                     continue

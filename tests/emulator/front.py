@@ -1,6 +1,6 @@
 """In front of moto: keeps a log of calls and plays faults (faults.py).
 
-    GET  /kiln/calls            [{service, region, operation, params, status}, ...] in the order of their arrival
+    GET  /kiln/calls            [{service, region, key, operation, params, status}, ...] in the order of their arrival
     POST /kiln/faults           [{...}, ...]: see faults.py
     GET  /kiln/held             the call that a fault holds, once there is one
     POST /kiln/release          what is held is cut off
@@ -27,7 +27,7 @@ from faults import Faults, failure
 from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Request, Response
 
-SCOPE = re.compile(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request")
+SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 
 # EBS direct is REST: the operation is in the method and the path.
 EBS = [
@@ -135,8 +135,8 @@ class Rewound:
 def describe(request):
     """What a request asks for, as AWS names it."""
     scope = SCOPE.search(request.headers.get("Authorization", ""))
-    region, service = scope.groups() if scope else ("unknown", "unknown")
-    return {"service": service, "region": region} | operation_of(service, request)
+    key, region, service = scope.groups() if scope else ("unknown", "unknown", "unknown")
+    return {"service": service, "region": region, "key": key} | operation_of(service, request)
 
 
 def operation_of(service, request):

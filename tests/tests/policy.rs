@@ -14,6 +14,27 @@ fn it_lacks_nothing_and_exceeds_nothing() {
     assert_eq!(called("keep = 1\n"), allowed("keep = 1\n"));
 }
 
+#[test]
+fn a_plan_announces_each_call_of_a_publication() {
+    let shop = Publication::new();
+    shop.publishes("regions = [\"eu-west-1\"]\naccounts = [\"111122223333\"]\ndeprecate_after = \"9d\"\nparameter = \"/shop/ami\"\n");
+    let aws = Emulator::start();
+    let plan = run(&mut shop.kiln(&aws, &["plan"])).expect_code(0);
+    assert!(aws.all_calls().is_empty(), "it asks nobody");
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("a plan");
+    let announced = plan["calls"].as_array().expect("calls").iter().map(|call| {
+        let region = call["region"].as_str().unwrap_or("us-east-1");
+        format!("{} in {region}", call["action"].as_str().expect("an action"))
+    });
+    run(&mut shop.kiln(&aws, &["publish"])).expect_code(0);
+    let calls = aws.all_calls();
+    let made = calls.iter().map(|call| {
+        let text = |key: &str| call[key].as_str().expect("a call has it").to_owned();
+        format!("{}:{} in {}", text("service"), text("operation"), text("region"))
+    });
+    assert_eq!(announced.collect::<BTreeSet<_>>(), made.collect());
+}
+
 /// Every action of a life: killed, aborted elsewhere, published, succeeded, retired.
 fn called(keys: &str) -> BTreeSet<String> {
     let shop = Publication::new();

@@ -2,12 +2,14 @@
 
 use kiln_tests::emulator::Emulator;
 use kiln_tests::programs::{Ended, kiln_command, run};
+use kiln_tests::publication::Publication;
 use kiln_tests::starter::{Baked, baked};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// EBS direct API reference, `BlockSize`.
 const BLOCK: usize = 524_288;
@@ -74,4 +76,59 @@ fn exactly_those_blocks_once_and_everything_explicit() {
 
 fn digest(baked: &Baked) -> String {
     baked.receipt["digest"].as_str().expect("the receipt names the digest").to_owned()
+}
+
+/// A profile's file, as tools that sign people in write it.
+fn sign_in(path: &Path, key: &str) {
+    std::fs::write(path, format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = test\n"))
+        .expect("the credentials can be written");
+}
+
+fn keys_from(shop: &Publication, aws: &Emulator, file: &Path) -> Command {
+    let mut command = shop.kiln(aws, &["publish"]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env("AWS_SHARED_CREDENTIALS_FILE", file).env("AWS_CONFIG_FILE", "/dev/null");
+    // Nothing here may look for an instance's role.
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
+    command
+}
+
+#[test]
+fn credentials_that_expire_under_the_work_are_read_again() {
+    for (operation, code) in
+        [("PutSnapshotBlock", "ExpiredTokenException"), ("RegisterImage", "RequestExpired")]
+    {
+        let (shop, aws, folder) =
+            (Publication::new(), Emulator::start(), tempfile::tempdir().expect("a folder"));
+        let file = folder.path().join("credentials");
+        sign_in(&file, "morning");
+        aws.fail(&json!([{"operation": operation, "key": "morning", "times": 1000, "code": code}]));
+        let mut command = keys_from(&shop, &aws, &file);
+        let publishing = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kiln starts");
+        while aws.all_calls().is_empty() {}
+        sign_in(&file, "evening");
+        let ended = publishing.wait_with_output().expect("it ends");
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        let calls = aws.calls(operation);
+        let by = |key: &str| calls.iter().filter(|call| call["key"] == key).count();
+        assert!(by("morning") > 0 && by("evening") > 0, "{calls:#?}");
+        assert_eq!(aws.all_calls().last().expect("calls")["key"], "evening");
+    }
+}
+
+#[test]
+fn credentials_that_expired_before_are_told_at_once_and_missing_ones_in_a_line() {
+    let (shop, aws, folder) = (Publication::new(), Emulator::start(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("credentials");
+    sign_in(&file, "yesterday");
+    aws.fail(&json!([{"key": "yesterday", "times": 1000, "code": "RequestExpired"}]));
+    let ended = run(&mut keys_from(&shop, &aws, &file)).expect_code(1);
+    assert!(ended.stderr.contains("have expired: sign in again"), "{}", ended.stderr);
+    assert_eq!(aws.all_calls().len(), 1, "nothing had begun that was worth another try");
+
+    std::fs::write(&file, "").expect("nobody is signed in");
+    let ended = run(&mut keys_from(&shop, &aws, &file)).expect_code(1);
+    assert!(ended.stderr.contains("no AWS credentials were found"), "{}", ended.stderr);
+    assert!(ended.stderr.len() < 600, "{}", ended.stderr);
+    assert_eq!(aws.all_calls().len(), 1);
 }

@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_ami::{Clients, Terms};
+use anyhow::bail;
+use kiln_ami::{Clients, PublishSpec, Terms};
 
 use super::Answer;
 use crate::bench::Bench;
 use crate::cli::{Gc, Publish, Unfinished};
 use crate::gc;
 use crate::manifest::{self, Manifest};
+use crate::plan::{Plan, There};
 use crate::publish::{self, Wishes};
 use crate::signals::{runtime, signalled};
 use crate::store::Store;
@@ -24,6 +26,21 @@ fn wanted(dir: &Path) -> anyhow::Result<(Option<String>, manifest::Publish)> {
     }
     let manifest = Manifest::load(dir)?;
     Ok((manifest.region, manifest.publish))
+}
+
+/// What AWS has of a planned image, whose digest has to be known.
+pub(super) fn there(manifest: &Manifest, plan: &Plan) -> anyhow::Result<There> {
+    let Some(digest) = &plan.digest else {
+        bail!(
+            "the image's name in AWS holds its digest, which is known once the base layer is built: run 'kiln bake' first"
+        );
+    };
+    let spec = PublishSpec::new("", &manifest.image.name, digest);
+    runtime()?.block_on(async {
+        let clients = publish::clients(manifest.region.as_deref()).await?;
+        let image_id = kiln_ami::published(&clients, &spec).await?;
+        Ok(There { region: clients.region, name: spec.image_name(), image_id })
+    })
 }
 
 pub(super) fn send(bench: &Arc<Bench>, dir: &Path, what: Publish) -> anyhow::Result<Answer> {
