@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use walkdir::WalkDir;
 
 use crate::error::{At, Error, Result};
@@ -35,6 +36,9 @@ const ARCHIVES: [(&str, Option<(&str, &str)>); 7] = [
 
 /// Folders of a running system: what is in them is no part of a root.
 const EMPTIED: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
+
+/// What a kernel without an initrd opens before anybody mounts `dev`: name, mode, major and minor number.
+const DEVICES: [(&str, u32, u64, u64); 2] = [("console", 0o600, 5, 1), ("null", 0o666, 1, 3)];
 
 /// A root as it was exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,15 +81,7 @@ impl Exported {
             return Err(Error::Invalid(format!("'{shown}' changed while it was read: try again")));
         }
         let kernel = self.judge(tree)?;
-        for name in EMPTIED {
-            let dir = tree.join(name);
-            // A link out of the tree is left to who uses the root.
-            if dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-                tools::remove(&dir)?;
-                fs::create_dir(&dir).at("create", &dir)?;
-                recipe::set_mode(&dir, if name == "tmp" { 0o1777 } else { 0o755 })?;
-            }
-        }
+        still(tree)?;
         progress.message("completing the base");
         recipe::lay(tree, kernel)?;
         let script = tree.with_extension("finish");
@@ -145,6 +141,24 @@ impl Exported {
             suite.name
         )))
     }
+}
+
+/// Takes what runs out of `tree`. A link out of it is left to who uses the root.
+fn still(tree: &Path) -> Result<()> {
+    let folders = EMPTIED.map(|name| (name, tree.join(name)));
+    for (name, dir) in folders.iter().filter(|(_, dir)| !dir.is_symlink()) {
+        tools::remove(dir)?;
+        fs::create_dir(dir).at("create", dir)?;
+        recipe::set_mode(dir, if *name == "tmp" { 0o1777 } else { 0o755 })?;
+    }
+    let dev = tree.join("dev");
+    for (name, mode, major, minor) in DEVICES.into_iter().filter(|_| !dev.is_symlink()) {
+        let path = dev.join(name);
+        let number = makedev(major, minor);
+        mknod(&path, SFlag::S_IFCHR, Mode::from_bits_truncate(mode), number).at("make", &path)?;
+        recipe::set_mode(&path, mode)?;
+    }
+    Ok(())
 }
 
 /// What unpacks an archive; `None` where tar does it alone.

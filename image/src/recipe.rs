@@ -18,6 +18,9 @@ use crate::{hash, ids};
 /// Raised when a base has to be made anew though everything else in the key is the same.
 const VERSION: &str = "3";
 
+/// The same for what is done to a root that another made.
+const EXPORTED: &str = "exported 2";
+
 /// The files that every base gets; the path is the destination.
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../templates/base");
 
@@ -70,8 +73,8 @@ impl BaseSpec {
     pub fn key(&self) -> String {
         let epoch = self.epoch.to_string();
         let (kind, debs): (_, &[Deb]) = match &self.origin {
-            Origin::Debian { suite, debs } => (suite.codename, debs),
-            Origin::Exported(root) => (root.sha256.as_str(), &[]),
+            Origin::Debian { suite, debs } => (suite.codename.to_owned(), debs),
+            Origin::Exported(root) => (format!("{EXPORTED} {}", root.sha256), &[]),
         };
         let mut parts = vec![VERSION.as_bytes(), kind.as_bytes(), epoch.as_bytes(), FINISH.as_bytes()];
         for deb in debs {

@@ -1,7 +1,7 @@
 //! A root that another made, exported as a folder and as an archive: either way the same base, and an image that serves.
 
 use kiln_stage::Launch;
-use kiln_tests::programs::{kiln_command, run, target};
+use kiln_tests::programs::{agent, kiln, kiln_command, run, target};
 use kiln_tests::starter::{self, Baked};
 use kiln_tests::story::{Plan, inside, serving};
 use serde_json::Value;
@@ -29,7 +29,7 @@ fn exported() -> (Baked, [Value; 2]) {
     };
     let folder = of("./root");
     let mut tar = Command::new("tar");
-    tar.args(["--create", "--use-compress-program=gzip -1", "--xattrs", "--file"])
+    tar.args(["--create", "--use-compress-program=gzip -1", "--xattrs", "--sort=name", "--file"])
         .arg(app.join("root.tar.gz"));
     run(tar.arg("--directory").arg(app.join("root")).arg(".")).expect_code(0);
     fs::remove_dir_all(app.join("root")).expect("the folder goes");
@@ -60,6 +60,17 @@ fn export(root: &Path) {
         let _absent_is_fine = fs::remove_file(&path);
         fs::write(path, text).expect("write into the export");
     }
+    // Not of today, so that the next run finds these very roots in the cache.
+    let mut settle = Command::new("find");
+    settle.arg(root).args([
+        "-newermt",
+        "2025-01-02",
+        "-exec",
+        "touch",
+        "--no-dereference",
+        "--date=@1735689600",
+    ]);
+    run(settle.args(["{}", "+"])).expect_code(0);
 }
 
 fn baked() -> Baked {
@@ -121,7 +132,36 @@ fn a_root_is_provisioned_where_it_stands_with_what_it_lacks_from_its_own_mirrors
         assert!(root.join("usr/sbin/nginx").exists() && root.join("usr/bin/kiln-agent").exists());
         assert!(root.join("srv/starter").exists() || root.join("srv/starter-13").exists(), "a release");
         assert!(!root.join("usr/sbin/policy-rc.d").exists(), "daemons may start again");
-        let ended = run(kiln_command(["provision", "--root"]).arg(&root).current_dir(&baked.app));
-        assert!(ended.expect_code(0).stderr.contains("packages  cached"), "the second time nothing lacks");
+        on_a_live_host(&root, &baked.app, folder.path());
     }
+}
+
+/// The same again where the root is this system's own, as on a builder host; nothing lacks the second time.
+fn on_a_live_host(root: &Path, app: &Path, scratch: &Path) {
+    // There is no Node.js on such a host: a backend alone.
+    let (from, alone) = (app.join("kiln.toml"), scratch.join("kiln.toml"));
+    let text = fs::read_to_string(from).expect("an app has a manifest");
+    let backend = text.lines().filter(|line| !line.starts_with("frontend") && !line.starts_with("build"));
+    fs::write(&alone, backend.collect::<Vec<_>>().join("\n")).expect("write a manifest");
+    let mut host = Command::new("bwrap");
+    host.args(["--cap-add", "ALL", "--bind"]).arg(root).args(["/", "--dev", "/dev", "--proc", "/proc"]);
+    host.args(["--tmpfs", "/run", "--tmpfs", "/tmp", "--ro-bind", "/usr/bin/bwrap", "/usr/bin/bwrap"]);
+    for (from, to) in [
+        (kiln(), "/tmp/kiln"),
+        (agent(), "/tmp/kiln-agent"),
+        (alone, "/tmp/app/kiln.toml"),
+        (app.join("backend"), "/tmp/app/backend"),
+    ] {
+        host.arg("--ro-bind").arg(from).arg(to);
+    }
+    host.arg("--bind").arg(starter::cache()).args(["/tmp/cache", "--setenv", "KILN_CACHE", "/tmp/cache"]);
+    host.args(["--setenv", "KILN_AGENT", "/tmp/kiln-agent", "--setenv", "PATH", "/usr/sbin:/usr/bin"]);
+    host.args(["--chdir", "/tmp/app", "--", "/tmp/kiln", "provision", "--root", "/"]);
+    let ended = run(&mut host).expect_code(0);
+    assert!(ended.stderr.contains("packages  cached"), "{}", ended.stderr);
+    let parts = fs::read_to_string(root.join("etc/kiln/image.json")).expect("what it is made of");
+    assert!(
+        parts.contains("/backend\"") && !parts.contains("/frontend\""),
+        "it is the backend alone: {parts}"
+    );
 }
