@@ -88,6 +88,9 @@ impl Inputs {
         let releases: Vec<String> = services.iter().map(|service| service.release.clone()).collect();
         let mut files = template::image(&View::new(manifest, &releases, os))?;
         files.extend(hardening::files(&manifest.image));
+        for file in &mut files {
+            file.path = os.place(&file.path).to_owned();
+        }
         files.sort_by(|left, right| left.path.cmp(&right.path));
         parts.push(Part { part: "templates".into(), sha256: hash_files(&files) });
         let sha256 = sources::hash_file(agent).context("failed to hash kiln-agent")?;

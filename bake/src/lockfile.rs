@@ -44,6 +44,9 @@ pub struct Lockfile {
     pub base: String,
     /// The manifest's `packages` that it is for.
     pub packages: Vec<String>,
+    /// SHA-256 of the root that another made, where the base is one.
+    #[serde(default)]
+    pub root: Option<String>,
     /// When Debian's mirrors had these packages, in the form of snapshot.debian.org: `20261122T124300Z`.
     pub resolved: String,
     /// Of the base root.
@@ -128,15 +131,28 @@ impl Lockfile {
     /// The base root that it locks; of one that another made, below `app` unless its path is absolute, every byte counts.
     ///
     /// # Errors
-    /// There is no such root.
+    /// There is no such root; [`Failure::Lock`] for one that is another than was locked.
     pub fn base_spec(&self, bench: &Bench, app: &Path) -> anyhow::Result<BaseSpec> {
         let mut spec = match Suite::find(&self.base) {
             Some(suite) => BaseSpec::new(suite, self.deb.clone()),
-            None => BaseSpec::exported(Exported::of(&app.join(&self.base))?),
+            None => BaseSpec::exported(self.exported(app)?),
         };
         spec.mirror = bench.mirror.clone();
         spec.since = Some(self.resolved.clone());
         Ok(spec)
+    }
+
+    fn exported(&self, app: &Path) -> anyhow::Result<Exported> {
+        let root = Exported::of(&app.join(&self.base))?;
+        if self.root.as_ref() == Some(&root.sha256) {
+            return Ok(root);
+        }
+        let locked = self.root.as_deref().unwrap_or("none");
+        Err(Failure::Lock(format!(
+            "the base '{}' has SHA-256 {} and {FILE} has {locked}: if that is to be trusted, 'kiln update' locks it",
+            self.base, root.sha256
+        ))
+        .into())
     }
 
     /// A hash of every Debian package; of the app's own packages their own lock files count already.
@@ -151,9 +167,10 @@ impl Lockfile {
         let mut text = format!(
             "# Every package of this app's image, with its hash: 'kiln update' writes this file, 'kiln bake' only reads it.\n\
              # Keep it under version control.\n\
-             version = {VERSION}\nbase = {}\npackages = {}\n\
+             version = {VERSION}\nbase = {}\n{}packages = {}\n\
              # When Debian's mirrors had these packages; snapshot.debian.org keeps them.\nresolved = {}\n",
             quoted(&self.base),
+            self.root.as_ref().map(|root| format!("root = {}\n", quoted(root))).unwrap_or_default(),
             list(&self.packages),
             quoted(&self.resolved),
         );
@@ -234,6 +251,7 @@ mod tests {
             version: VERSION,
             base: "debian-12".into(),
             packages: vec!["jq".into()],
+            root: Some("99".into()),
             resolved: "20261122T124300Z".into(),
             deb: vec![deb("jq", "aa"), deb("nginx", "bb")],
             tool: vec![deb("e2fsprogs", "cc")],

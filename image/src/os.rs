@@ -27,6 +27,8 @@ pub struct Os {
     pub web_user: &'static str,
     /// Where nginx's packages say which modules to load.
     pub nginx_modules: &'static str,
+    /// Configuration files that Debian has elsewhere: there and here, relative to the root.
+    moved: &'static [(&'static str, &'static str)],
     /// Whether there is a package of nginx's module for precompressed Brotli.
     pub brotli: bool,
     /// The Debian release that it is: its roots can be made into disks.
@@ -85,6 +87,7 @@ const BOOKWORM: Os = Os {
     python: "/usr/bin/python3",
     web_user: "www-data",
     nginx_modules: "/etc/nginx/modules-enabled/*.conf",
+    moved: &[],
     brotli: true,
     suite: Some("debian-12"),
 };
@@ -111,6 +114,7 @@ pub static KNOWN: [Os; 4] = [
         python: "/usr/bin/python3.11",
         web_user: "nginx",
         nginx_modules: "/usr/share/nginx/modules/*.conf",
+        moved: &[("etc/chrony/chrony.conf", "etc/chrony.conf")],
         brotli: false,
         suite: None,
     },
@@ -155,6 +159,12 @@ impl Os {
             let pretty = Some(field("PRETTY_NAME")).filter(|name| !name.is_empty()).unwrap_or("nameless");
             format!("{pretty} (ID={id}, VERSION_ID={version})")
         })
+    }
+
+    /// Where a file is that Debian has at `path`.
+    pub fn place<'a>(&self, path: &'a Path) -> &'a Path {
+        let moved = self.moved.iter().find(|(there, _)| path == Path::new(there));
+        moved.map_or(path, |(_, here)| Path::new(*here))
     }
 
     /// Packages that bring what is not in `root`, of `needs`.
@@ -254,6 +264,17 @@ mod tests {
             let brotli = if *brotli { "brotli" } else { "-" };
             assert_eq!(format!("{python} {web_user} {nginx_modules} {brotli}"), paths, "{name}");
         }
+    }
+
+    #[test]
+    fn a_file_is_where_the_system_looks_for_it() {
+        let of = |id: &str, path| {
+            let os = KNOWN.iter().find(|os| os.id == id).expect("it is in the table");
+            os.place(Path::new(path)).display().to_string()
+        };
+        assert_eq!(of("debian", "etc/chrony/chrony.conf"), "etc/chrony/chrony.conf");
+        assert_eq!(of("amzn", "etc/chrony/chrony.conf"), "etc/chrony.conf");
+        assert_eq!(of("amzn", "etc/nginx/nginx.conf"), "etc/nginx/nginx.conf");
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn differences(lock: &Known<'_>, app: &Known<'_>, what: &str, file: impl Fn(&str
 /// One package that an update moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Move {
-    /// `debian`, `tool`, `python` or `npm`.
+    /// `root`, `debian`, `tool`, `python` or `npm`.
     pub world: &'static str,
     /// The package.
     pub name: String,
@@ -137,6 +137,9 @@ pub fn moves(old: Option<&Lockfile>, new: &Lockfile) -> Vec<Move> {
 
 fn worlds(lock: &Lockfile) -> BTreeMap<(&'static str, &str), Vec<(&str, String)>> {
     let mut worlds: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    if let Some(root) = &lock.root {
+        worlds.entry(("root", &*lock.base)).or_default().push((&root[..12.min(root.len())], root.clone()));
+    }
     for (world, debs) in [("debian", &lock.deb), ("tool", &lock.tool)] {
         for deb in debs {
             worlds.entry((world, &*deb.name)).or_default().push((&*deb.version, deb.sha256.clone()));

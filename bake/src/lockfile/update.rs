@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kiln_image::resolve::{self, Wanted};
-use kiln_image::{Deb, Suite, Tools, lock};
+use kiln_image::{Deb, Exported, Suite, Tools, lock};
 use serde::Serialize;
 
 use super::{FILE, Lockfile, Move, VERSION, app, moves};
@@ -109,9 +109,11 @@ fn make(
     let image = &manifest.image;
     let kept =
         old.filter(|old| extent == Extent::App && old.base == image.base && old.packages == image.packages);
-    let (deb, tool) = match kept {
-        Some(old) => (old.deb.clone(), old.tool.clone()),
-        None => debian(bench, manifest)?,
+    let (root, deb, tool) = if let Some(old) = kept {
+        (old.root.clone(), old.deb.clone(), old.tool.clone())
+    } else {
+        let (deb, tool) = debian(bench, manifest)?;
+        (root(manifest)?, deb, tool)
     };
     // The day counts only for packages that are new: an update that moves none leaves the file as it is.
     let same = old.filter(|old| old.deb == deb && old.tool == tool);
@@ -123,12 +125,20 @@ fn make(
         version: VERSION,
         base: image.base.clone(),
         packages: image.packages.clone(),
+        root,
         resolved: same.map_or_else(now, |old| old.resolved.clone()),
         deb,
         tool,
         wheel,
         npm,
     })
+}
+
+/// The hash of a base that another made.
+fn root(manifest: &Manifest) -> anyhow::Result<Option<String>> {
+    let base = &manifest.image.base;
+    let exported = Suite::find(base).is_none().then(|| Exported::of(&manifest.dir.join(base)));
+    Ok(exported.transpose()?.map(|root| root.sha256))
 }
 
 fn debian(bench: &Bench, manifest: &Manifest) -> anyhow::Result<(Vec<Deb>, Vec<Deb>)> {

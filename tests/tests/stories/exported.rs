@@ -28,6 +28,13 @@ fn exported() -> (Baked, [Value; 2]) {
         starter::bake(&app)
     };
     let folder = of("./root");
+    let vendor = app.join("root/etc/vendor");
+    fs::write(&vendor, "hallo\n").expect("the vendor changes its mind");
+    let told = run(kiln_command(["bake"]).current_dir(&app)).expect_code(78).stderr;
+    let locked = folder.receipt["base"]["exported"].as_str().expect("the hash of what was given");
+    assert!(told.contains(locked) && told.contains("'kiln update' locks it"), "{told}");
+    fs::write(&vendor, "hello\n").expect("and back");
+    settle(&app.join("root"));
     let mut tar = Command::new("tar");
     tar.args(["--create", "--use-compress-program=gzip -1", "--xattrs", "--sort=name", "--file"])
         .arg(app.join("root.tar.gz"));
@@ -42,6 +49,12 @@ fn exported() -> (Baked, [Value; 2]) {
 fn base_of(baked: &Baked) -> PathBuf {
     let key = baked.receipt["base"]["key"].as_str().expect("the base's key");
     starter::cache().join("base").join(key).join("tree")
+}
+
+/// Dates nothing of today, so that the next run finds these very roots in the cache.
+fn settle(root: &Path) {
+    let touch = ["-newermt", "2025-01-02", "-exec", "touch", "-h", "-d", "@1735689600", "{}", "+"];
+    run(Command::new("find").arg(root).args(touch)).expect_code(0);
 }
 
 /// The base of another image as its vendor would have it.
@@ -60,17 +73,7 @@ fn export(root: &Path) {
         let _absent_is_fine = fs::remove_file(&path);
         fs::write(path, text).expect("write into the export");
     }
-    // Not of today, so that the next run finds these very roots in the cache.
-    let mut settle = Command::new("find");
-    settle.arg(root).args([
-        "-newermt",
-        "2025-01-02",
-        "-exec",
-        "touch",
-        "--no-dereference",
-        "--date=@1735689600",
-    ]);
-    run(settle.args(["{}", "+"])).expect_code(0);
+    settle(root);
 }
 
 fn baked() -> Baked {
