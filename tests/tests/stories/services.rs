@@ -144,7 +144,10 @@ fn the_image_says_what_it_is_made_of() {
     for (purl, license) in [
         ("pkg:npm/react@", "MIT"),
         ("pkg:pypi/pillow@", "MIT-CMU"),
-        ("pkg:deb/debian/nginx-light@", "NOASSERTION"),
+        (
+            "pkg:deb/debian/nginx-light@",
+            "BSD-2-Clause AND GPL-2.0-or-later AND LicenseRef-nginx-light-public-domain AND MIT",
+        ),
     ] {
         let found = find(purl).unwrap_or_else(|| panic!("{purl} is not listed"));
         assert_eq!(found["licenseDeclared"], license, "{found:#}");
