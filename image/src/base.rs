@@ -29,6 +29,18 @@ const WAIT: Duration = Duration::from_mins(20);
 /// While it is built: mmdebstrap's root, the tar and the unpacked tree (about 370 MB each), and packages.
 const ROOM: u64 = 2 << 30;
 
+/// What no instance reads: manuals, translations, and the names of hardware that virtual machines do not have.
+const EXCLUDED: [&str; 6] = [
+    "/usr/share/man/*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/info/*",
+    "/lib/udev/hwdb.d/*",
+    "/usr/lib/udev/hwdb.d/*",
+];
+/// Makes the links of a merged /usr before anything is unpacked, as debootstrap does.
+const MERGE: &str = r#"umask 022; for dir in bin sbin lib lib64; do mkdir -p "$1/usr/$dir" && ln -s "usr/$dir" "$1/$dir" || exit 1; done"#;
+
 /// A complete base root in the cache.
 #[derive(Debug, Clone)]
 pub struct Base {
@@ -182,12 +194,13 @@ fn bootstrap(
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut command = debian::mmdebstrap("apt", debs, epoch, scratch)?;
-    for path in ["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*"] {
+    for path in EXCLUDED {
         command.arg(format!("--dpkgopt=path-exclude={path}"));
     }
     // Licences travel with the software.
     command.arg("--dpkgopt=path-include=/usr/share/doc/*/copyright");
     command.arg("--aptopt=APT::Install-Recommends \"false\"");
+    command.arg(format!("--setup-hook={MERGE}"));
     command.arg(format!("--customize-hook=sync-in {} /", quoted(files)));
     command.arg(format!("--customize-hook={} \"$1\"", quoted(script)));
     // The script does both. The former would write "uninitialized" to machine-id, which is a first boot; what

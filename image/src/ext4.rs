@@ -13,6 +13,9 @@ use crate::{extent, free, host, ids};
 const OFFSET: u64 = ROOT_START * SECTOR;
 /// Bytes of one of its blocks.
 const BLOCK: u64 = 4096;
+/// Up to which size its group descriptors have room to grow (beyond it the kernel puts them elsewhere). With mke2fs's own
+/// choice, a thousand times the first size, what each change touches would lie in two EBS blocks more.
+const GROWS_TO: u64 = 512 << 30;
 
 /// Makes the file system of `bytes` bytes on `disk` from `root_tar`. The features are pinned: newer defaults
 /// (a checksum seed of its own, an orphan file) are unknown to older GRUBs.
@@ -38,7 +41,8 @@ pub(crate) fn write(
         "^metadata_csum_seed,^orphan_file",
     ]);
     command.args(["-U", ids::ROOT_UUID, "-L", ids::ROOT_LABEL, "-E"]).arg(format!(
-        "offset={OFFSET},nodiscard,lazy_itable_init=0,root_owner=0:0,hash_seed={}",
+        "offset={OFFSET},nodiscard,lazy_itable_init=0,root_owner=0:0,resize={},hash_seed={}",
+        GROWS_TO / BLOCK,
         ids::ROOT_HASH_SEED
     ));
     command.arg("-d").arg(root_tar).arg(disk).arg(format!("{}k", bytes / 1024));

@@ -109,9 +109,10 @@ fn volatility(path: &Path) -> u8 {
     match parts.as_slice() {
         [b"srv", _, b"venvs", ..] => 0,
         [b"usr", b"bin", b"kiln-agent"] => 2,
-        [b"srv", _, b"releases", ..] => 3,
-        [b"srv", _, b"current"] => 4,
-        [b"etc", b"kiln", b"image.json"] => 5,
+        // Always another, and before what differs in number: so they keep their inodes' numbers, and the folders that they
+        // are in stay as they are.
+        [b"etc", b"kiln", b"image.json"] | [b"srv", _, b"current"] => 3,
+        [b"srv", _, b"releases", ..] => 4,
         _ => 1,
     }
 }
@@ -158,10 +159,10 @@ mod tests {
                 "srv/shop/venvs/v1",
                 "etc/kiln",
                 "etc/kiln/agent.toml",
+                "etc/kiln/image.json",
+                "srv/shop/current",
                 "srv/shop/releases",
                 "srv/shop/releases/r1",
-                "srv/shop/current",
-                "etc/kiln/image.json",
             ]
         );
     }

@@ -16,7 +16,7 @@ use crate::suite::Suite;
 use crate::{hash, ids};
 
 /// Raised when a base has to be made anew though everything else in the key is the same.
-const VERSION: &str = "3";
+const VERSION: &str = "4";
 
 /// The same for what is done to a root that another made.
 const EXPORTED: &str = "exported 2";

@@ -21,7 +21,7 @@ pub static SUITES: [Suite; 2] = [
 ];
 
 /// A machine that boots on EC2 and in a container, and what Flask and React apps need at run time.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 18] = [
     // The system.
     "systemd",
     "systemd-sysv",
@@ -30,6 +30,8 @@ const PACKAGES: [&str; 17] = [
     "udev",
     "kmod",
     "sudo",
+    // In place of usrmerge, which brings all of Perl: the base begins with the links that usrmerge would make.
+    "usr-is-merged",
     "zstd",
     // The machine: kernel, disk, network, clock, EC2's device names.
     "linux-image-cloud-amd64",

@@ -1,8 +1,10 @@
 //! The baked disk boots by BIOS and by UEFI, serves, and its page works in a real browser.
 
 use kiln_tests::browser::Browser;
+use kiln_tests::programs::run;
 use kiln_tests::qemu::{Firmware, Guest, Machine};
 use kiln_tests::starter::{baked, on_debian_13};
+use std::process::Command;
 use std::time::Duration;
 
 /// From QEMU's start to a ready instance. Software emulation took 28 to 126 s on two shared cores; this only ends a
@@ -29,7 +31,7 @@ fn by_bios_to_a_page_that_shows_data_from_the_api() {
     browser.text_with(greeting, PAGE).expect("the page shows what the API said");
 }
 
-/// Tells the serial console what is in effect of every item of hardening.
+/// Tells the serial console what is in effect of every item of hardening, and how large the root is.
 const ASKED: &str = r#"#!/bin/sh
 {
     systemctl start kiln-hostkeys.service
@@ -46,6 +48,7 @@ const ASKED: &str = r#"#!/bin/sh
     echo "upgrades $(systemctl is-enabled apt-daily.timer) $(systemctl is-enabled apt-daily-upgrade.timer)"
     echo "time $(chronyc -n sources | tail -n 1)"
     echo "audit $(journalctl --quiet --boot _TRANSPORT=audit | wc -l)"
+    echo "root $(df --output=size --block-size=1M / | tail -n 1)"
 } >/run/facts 2>&1
 cat /run/facts >/dev/ttyS0
 "#;
@@ -89,7 +92,12 @@ fn by_uefi_to_a_served_page_with_all_of_the_hardening_in_effect() {
     let baked = baked();
     let mut machine = Machine::new(Firmware::Uefi);
     machine.metadata = machine.metadata.with("user-data", ASKED);
-    let guest = machine.boot(&baked.disk());
+    // A volume twice as large as the image, as a launch template may ask for.
+    let volume = tempfile::NamedTempFile::new().expect("a file for the volume");
+    let mut copy = Command::new("cp");
+    run(copy.args(["--sparse=always"]).arg(baked.disk()).arg(volume.path())).expect_code(0);
+    volume.as_file().set_len(4 << 30).expect("the volume is larger");
+    let guest = machine.boot(volume.path());
     guest.wait_for("/healthz", BOOT);
     let page = guest.wait_for("/", BOOT);
     assert!(page.body.contains("<div id=\"root\">"), "{}", page.body);
@@ -104,6 +112,8 @@ fn by_uefi_to_a_served_page_with_all_of_the_hardening_in_effect() {
             assert!(told.iter().any(|line| line.contains(fact)), "{item}: {fact} is not in {told:#?}");
         }
     }
+    let root = console.lines().find_map(|line| line.strip_prefix("root ")?.trim().parse::<u32>().ok());
+    assert!(root.is_some_and(|mib| mib > 3500), "the root has not grown to its volume: {root:?} MiB");
     let records = console.lines().find_map(|line| line.strip_prefix("audit ")?.trim().parse::<u32>().ok());
     assert!(records.is_some_and(|records| records > 0), "{records:?} audit records");
 }
