@@ -87,7 +87,7 @@ pub enum Command {
     },
     /// Lock the packages of an image as Debian's mirrors and the app's own lock files have them now: kiln.lock.
     #[command(
-        after_help = "Examples:\n  kiln update\n  kiln update --app                # after a change of requirements.txt or package-lock.json\n  kiln --json update | jq -r '.moved[].name'"
+        after_help = "Examples:\n  kiln update\n  kiln update --app                # after a change of the app's own lock files\n  kiln --json update | jq -r '.moved[].name'"
     )]
     Update {
         /// Leave Debian's packages as they are; no network.

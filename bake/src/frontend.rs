@@ -1,4 +1,4 @@
-//! The built side of a service: `npm ci` and the build command, in a scratch folder outside the image, cached.
+//! The built side of a service: what its lock file names and the build command, in a scratch folder outside the image, cached.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use kiln_image::Progress as _;
 use crate::bench::Bench;
 use crate::failure::Failure;
 use crate::host;
-use crate::manifest::{Frontend, Service};
+use crate::manifest::{Frontend, Manager, Service};
 use crate::precompress;
 use crate::report::{Outcome, Step};
 use crate::sandbox::{CommandFailed, Sandbox};
@@ -16,6 +16,8 @@ use crate::sources::{self, Source};
 
 /// Where a frontend is built; a constant, since bundlers write paths into their output.
 const PLACE: &str = "/tmp/build";
+/// Where pnpm or Yarn is installed, and keeps what it downloads between the installation and the build.
+const MANAGER: &str = "/tmp/manager";
 
 /// The Node.js of this machine.
 #[derive(Debug, Clone)]
@@ -46,12 +48,15 @@ impl Node {
         let sandbox = Sandbox::host();
         let real = self.bin.join("node").canonicalize().unwrap_or_else(|_| self.bin.join("node"));
         match real.parent().and_then(Path::parent).filter(|prefix| !prefix.starts_with("/usr")) {
-            Some(prefix) => {
-                sandbox.bind_ro(prefix, prefix).env("PATH", format!("{}/bin:/usr/bin:/bin", prefix.display()))
-            }
-            None => sandbox.env("PATH", format!("{}:/usr/bin:/bin", self.bin.display())),
+            Some(prefix) => sandbox.bind_ro(prefix, prefix).env("PATH", path(&prefix.join("bin"))),
+            None => sandbox.env("PATH", path(&self.bin)),
         }
     }
+}
+
+/// Where programs are looked for: a package manager that was installed for the build first.
+fn path(node: &Path) -> String {
+    format!("{MANAGER}/node_modules/.bin:{}:/usr/bin:/bin", node.display())
 }
 
 fn remedy() -> String {
@@ -91,14 +96,21 @@ pub fn build(
     let scratch = bench.interrupt.scratch(&scratch).context("failed to make a scratch folder")?;
     let folder = scratch.path().join("app");
     sources::copy(&app.join(&frontend.dir), sources, &folder)?;
+    let beside = scratch.path().join("manager");
+    std::fs::create_dir(&beside).context("failed to make a scratch folder")?;
     let mut sandbox = node
         .sandbox()
         .bind(&folder, Path::new(PLACE))
+        .bind(&beside, Path::new(MANAGER))
         .bind(&downloads, Path::new("/tmp/npm-cache"))
         .dir(Path::new(PLACE))
         .env("npm_config_cache", "/tmp/npm-cache")
         .env("npm_config_update_notifier", "false")
         .env("npm_config_color", "false")
+        .env("npm_config_store_dir", format!("{MANAGER}/store"))
+        .env("YARN_CACHE_FOLDER", format!("{MANAGER}/cache"))
+        .env("YARN_GLOBAL_FOLDER", MANAGER)
+        .env("YARN_ENABLE_TELEMETRY", "false")
         .env("NO_COLOR", "1")
         // The base under which the service's assets are reached; Vite's `base` in the starter.
         .env("BASE_PATH", &service.path);
@@ -115,8 +127,15 @@ pub fn build(
             )
         })
     };
-    let install = ["npm", "ci", "--no-audit", "--no-fund"];
-    run(&sandbox.clone().network(Path::new("/")), "npm ci", &install)?;
+    let online = sandbox.clone().network(Path::new("/"));
+    let manager = frontend.manager;
+    let package = manager.package(&app.join(&frontend.dir)).unwrap_or_else(|| manager.name().to_owned());
+    if manager != Manager::Npm {
+        let get = ["npm", "install", "--prefix", MANAGER, "--no-save", "--no-audit", "--no-fund", &package];
+        run(&online, &format!("npm install {package}"), &get)?;
+    }
+    let install = manager.install(&package);
+    run(&online, &install[..2].join(" "), install)?;
     // No network: what the build uses is what the lock file names.
     run(&sandbox, &frontend.build, &["sh", "-c", &frontend.build])?;
     let dist = folder.join(&frontend.dist);

@@ -7,6 +7,7 @@
 //! ```
 
 mod app;
+mod trees;
 mod compare;
 mod update;
 
@@ -83,7 +84,7 @@ pub struct Npm {
     pub name: String,
     /// A tree may have several.
     pub version: String,
-    /// `sha512-…`, or the commit where a package comes from a repository.
+    /// `sha512-…`, Yarn's own checksum, or the address where a package comes from a repository.
     pub integrity: String,
 }
 
@@ -204,7 +205,7 @@ impl Lockfile {
             "wheel",
             self.wheel.iter().map(wheel),
         );
-        section(&mut text, "Frontends, as their package-lock.json has it", "npm", self.npm.iter().map(npm));
+        section(&mut text, "Frontends, as their lock files have it", "npm", self.npm.iter().map(npm));
         text
     }
 

@@ -8,6 +8,7 @@
 
 mod complaint;
 mod file;
+mod manager;
 mod publish;
 mod rules;
 mod sources;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 
 pub use complaint::{Complaint, Complaints};
+pub use manager::Manager;
 pub use publish::Publish;
 pub use userdata::UserData;
 
@@ -134,7 +136,7 @@ pub struct Backend {
     pub wsgi: String,
 }
 
-/// A frontend in a folder with `package-lock.json`.
+/// A frontend in a folder with a lock file of npm, pnpm or Yarn.
 #[derive(Debug, Clone, Serialize)]
 pub struct Frontend {
     /// The folder.
@@ -143,6 +145,8 @@ pub struct Frontend {
     pub build: String,
     /// What the build writes, relative to the folder.
     pub dist: PathBuf,
+    /// What installs its packages.
+    pub manager: Manager,
 }
 
 impl Backend {
@@ -153,9 +157,9 @@ impl Backend {
 }
 
 impl Frontend {
-    /// The lock file that `npm ci` installs.
+    /// The lock file, which is installed as it is.
     pub fn lock(&self) -> PathBuf {
-        self.dir.join("package-lock.json")
+        self.dir.join(self.manager.lock())
     }
 }
 
@@ -175,7 +179,10 @@ impl Manifest {
             _ => anyhow::Error::new(error).context(format!("failed to read {}", path.display())),
         })?;
         let dir = dir.canonicalize().with_context(|| format!("failed to resolve {}", dir.display()))?;
-        let (manifest, places) = Self::parse(&text, &dir)?;
+        let (mut manifest, places) = Self::parse(&text, &dir)?;
+        for frontend in manifest.services.iter_mut().filter_map(|service| service.frontend.as_mut()) {
+            frontend.manager = Manager::of(&dir.join(&frontend.dir));
+        }
         sources::check(&manifest, &places, &text).map_err(Failure::Manifest)?;
         if let Err(refused) = manifest.userdata.compose(&dir) {
             manifest.userdata.explain(&refused, &text, &places).into_result().map_err(Failure::Manifest)?;

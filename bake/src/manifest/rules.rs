@@ -9,7 +9,7 @@ use kiln_image::suite::SUITES;
 use toml::Spanned;
 
 use super::file::{ManifestFile, ServiceTable};
-use super::{Backend, Complaint, Complaints, Frontend, Image, Manifest, Places, Rehearse, Service};
+use super::{Backend, Complaint, Complaints, Frontend, Image, Manager, Manifest, Places, Rehearse, Service};
 
 /// Linux allows 32 characters for a user's name, and the service's user is `app-<name>`.
 const SERVICE_NAME_MAX: usize = 28;
@@ -120,6 +120,7 @@ impl Rules<'_> {
             dir: self.inside("frontend", dir),
             build: build.as_ref().map_or("npm run build", |build| build.get_ref()).to_owned(),
             dist: dist.as_ref().map_or_else(|| PathBuf::from("dist"), |dist| self.inside("dist", dist)),
+            manager: Manager::default(),
         });
         Service { name, path: table.path.get_ref().clone(), backend, frontend, health }
     }

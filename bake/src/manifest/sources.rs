@@ -1,10 +1,11 @@
 //! The rules about the files that a manifest names: folders exist, and everything is locked.
 
 use std::ops::Range;
+use std::path::Path;
 
 use kiln_image::exported::is_path;
 
-use super::{Backend, Complaint, Complaints, Frontend, Manifest, Places};
+use super::{Backend, Complaint, Complaints, Frontend, Manager, Manifest, Places};
 
 pub(super) fn check(manifest: &Manifest, places: &Places, text: &str) -> Result<(), Complaints> {
     let mut complaints = Complaints::default();
@@ -56,16 +57,33 @@ fn frontend_fault(manifest: &Manifest, frontend: &Frontend) -> Option<String> {
     if !manifest.dir.join(&frontend.dir).join("package.json").is_file() {
         return Some(format!("{dir}/package.json is missing: 'frontend' names the folder that holds it"));
     }
-    let lock = frontend.lock();
-    let make = format!("make it with 'npm install --package-lock-only --prefix {dir}'");
-    match std::fs::read_to_string(manifest.dir.join(&lock)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Some(format!("the lock file {} is missing: {make}", lock.display()))
+    let (folder, lock) = (manifest.dir.join(&frontend.dir), frontend.lock());
+    let manager = frontend.manager;
+    match &Manager::present(&folder)[..] {
+        [] => {
+            Some(format!("the lock file {} is missing: {}", lock.display(), manager.remedy(&dir.to_string())))
         }
-        Err(error) => Some(format!("failed to read {}: {error}", lock.display())),
+        [_] if manager != Manager::Npm && manager.package(&folder).is_none() => Some(format!(
+            "{dir}/package.json does not pin {0}, whose {1} is there: add \"packageManager\": \"{0}@…\" with the version to use",
+            manager.name(),
+            manager.lock()
+        )),
+        [Manager::Npm] => not_json(&manifest.dir.join(&lock))
+            .map(|fault| format!("{} {fault}: {}", lock.display(), manager.remedy(&dir.to_string()))),
+        [_] => None,
+        several => {
+            let names: Vec<_> = several.iter().map(|manager| manager.lock()).collect();
+            Some(format!("{dir} has {}: keep the one that is right", names.join(" and ")))
+        }
+    }
+}
+
+fn not_json(path: &Path) -> Option<String> {
+    match std::fs::read_to_string(path) {
+        Err(error) => Some(format!("cannot be read ({error})")),
         Ok(text) => serde_json::from_str::<serde_json::Value>(&text)
             .err()
-            .map(|error| format!("{} is not JSON ({error}): {make}", lock.display())),
+            .map(|error| format!("is not JSON ({error})")),
     }
 }
 

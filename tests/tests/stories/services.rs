@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::process::Command;
 use std::sync::Mutex;
 
-/// Bakes `tests/apps/cinema`: npm workspaces, four frontends, four backends, native wheels. The stories share its folder:
+/// Bakes `tests/apps/cinema`: four frontends by npm workspaces, pnpm and Yarn, four backends, native wheels. The stories share its folder:
 /// the first writes it, the others wait.
 fn cinema() -> Baked {
     static WRITTEN: Mutex<()> = Mutex::new(());
@@ -18,6 +18,12 @@ fn cinema() -> Baked {
     std::fs::create_dir_all(&app).expect("make the app's folder");
     let mut copy = Command::new("cp");
     run(copy.args(["-rT"]).arg(repository().join("tests/apps/cinema")).arg(&app)).expect_code(0);
+    // The same page and the same build, by each of the package managers.
+    for manager in ["pnpm", "yarn"] {
+        for file in ["build.mjs", "page.jsx"] {
+            std::fs::copy(app.join("web").join(file), app.join(manager).join(file)).expect("copy the page");
+        }
+    }
     starter::lock(&app);
     starter::bake(&app)
 }

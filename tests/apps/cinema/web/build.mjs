@@ -1,12 +1,11 @@
-// Bundles the workspace it is called in: dist/index.html and dist/assets/NAME-HASH.js, under BASE_PATH.
+// Bundles the package whose script it is: dist/index.html and dist/assets/NAME-HASH.js, under BASE_PATH.
 import { readFileSync, writeFileSync } from 'node:fs'
-import { basename } from 'node:path'
 import { build } from 'esbuild'
 
 const base = process.env.BASE_PATH ?? '/'
-const name = basename(process.cwd())
+const name = process.env.npm_package_name
 const result = await build({
-  stdin: { contents: `import { show } from '../page.jsx'; show('${name}', '${base}')`, resolveDir: process.cwd(), loader: 'jsx' },
+  stdin: { contents: `import { show } from './page.jsx'; show('${name}', '${base}')`, resolveDir: import.meta.dirname, loader: 'jsx' },
   bundle: true,
   minify: true,
   jsx: 'automatic',
