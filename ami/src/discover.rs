@@ -5,6 +5,7 @@ use std::path::Path;
 
 use aws_sdk_ec2::types::{Filter, Tag};
 
+use crate::builder;
 use crate::call::call;
 use crate::clients::Clients;
 use crate::error::Error;
@@ -12,15 +13,21 @@ use crate::image::tag;
 use crate::journal::Journal;
 use crate::parameter;
 use crate::spec::{
-    After, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHING, STATE_TAG,
+    After, BASE_TAG, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHING, STATE_TAG,
 };
-use crate::thing::{CopyAsk, Head, SnapshotAsk, What};
+use crate::thing::{CopyAsk, GroupAsk, Head, SnapshotAsk, What};
 
 /// A publication that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
     /// Who publishes what.
     pub head: Head,
+    /// Its builder's security group.
+    pub group: Option<String>,
+    /// Its builder's bucket.
+    pub bucket: Option<String>,
+    /// Its builder.
+    pub instance: Option<String>,
     /// Its snapshots; more than one only if something went very wrong.
     pub snapshots: Vec<String>,
     /// Its image: id and name.
@@ -43,7 +50,21 @@ impl Open {
     /// [`Error::Journal`].
     pub fn journal(&self, path: &Path) -> Result<Journal, Error> {
         let mut journal = Journal::begin(path, self.head.clone())?;
-        if let Some(id) = self.snapshots.first() {
+        if let Some(id) = &self.group {
+            let ask = GroupAsk { vpc: String::new(), name: String::new(), tags: BTreeMap::new() };
+            journal.intend(What::Group(ask))?;
+            journal.made("security group", id)?;
+            // There is no bundle without a group.
+            if let Some(bucket) = self.bucket.clone() {
+                journal.intend(What::Bundle { bucket, folder: builder::folder(&self.head.publication) })?;
+            }
+        }
+        if let Some(id) = &self.instance {
+            journal.intend(What::Instance)?;
+            journal.made("instance", id)?;
+        }
+        // A builder's is the image's own, and goes with it.
+        if let Some(id) = self.snapshots.first().filter(|_| self.head.base.is_none()) {
             let nothing = SnapshotAsk {
                 volume_gib: 0,
                 description: String::new(),
@@ -78,7 +99,7 @@ impl Open {
 }
 
 /// Every publication in the clients' region that is not finished, of the images called `name` or of all, with what
-/// `after` may have made elsewhere.
+/// `after` may have made elsewhere; builders are looked for where there is a `bucket` for them.
 ///
 /// # Errors
 /// [`Error::Call`].
@@ -86,6 +107,7 @@ pub async fn open_publications(
     clients: &Clients,
     name: Option<&str>,
     after: &After,
+    bucket: Option<&str>,
 ) -> Result<Vec<Open>, Error> {
     let mut filters = vec![filter(STATE_TAG, PUBLISHING)];
     filters.extend(name.map(|name| filter(NAME_TAG, name)));
@@ -104,6 +126,9 @@ pub async fn open_publications(
                 open.snapshots.extend(snapshot.snapshot_id().map(str::to_owned));
             }
         }
+    }
+    if let Some(bucket) = bucket {
+        builders(clients, &filters, bucket, &mut found).await?;
     }
     for (id, name, tags) in images(clients, filters).await? {
         if let Some(open) = entry(&mut found, &tags, &clients.region) {
@@ -125,6 +150,30 @@ pub async fn open_publications(
     Ok(found.into_values().collect())
 }
 
+/// Instances and security groups: of a builder there is the group at least, until all of it is gone.
+async fn builders(
+    clients: &Clients,
+    filters: &[Filter],
+    bucket: &str,
+    found: &mut BTreeMap<String, Open>,
+) -> Result<(), Error> {
+    let asked = clients.ec2.describe_security_groups().set_filters(Some(filters.to_vec()));
+    let mut pages = asked.into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| call("ec2:DescribeSecurityGroups", PUBLISHING, &error))?;
+        for group in page.security_groups() {
+            if let Some(open) = entry(found, group.tags(), &clients.region) {
+                (open.group, open.bucket) = (group.group_id().map(str::to_owned), Some(bucket.to_owned()));
+            }
+        }
+    }
+    for open in found.values_mut().filter(|open| open.group.is_some()) {
+        let tag = format!("tag:{PUBLICATION_TAG}");
+        open.instance = builder::instances(clients, &tag, &open.head.publication).await?.pop();
+    }
+    Ok(())
+}
+
 fn filter(key: &str, value: &str) -> Filter {
     Filter::builder().name(format!("tag:{key}")).values(value).build()
 }
@@ -133,6 +182,9 @@ fn entry<'f>(found: &'f mut BTreeMap<String, Open>, tags: &[Tag], region: &str) 
     let head = head(tags, region)?;
     let new = || Open {
         head: head.clone(),
+        group: None,
+        bucket: None,
+        instance: None,
         snapshots: Vec::new(),
         image: None,
         copies: Vec::new(),
@@ -178,5 +230,6 @@ fn head(tags: &[Tag], region: &str) -> Option<Head> {
         region: region.to_owned(),
         owner: value(OWNER_TAG).unwrap_or_default(),
         expires: value(EXPIRES_TAG).unwrap_or_default(),
+        base: value(BASE_TAG),
     })
 }

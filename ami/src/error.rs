@@ -51,6 +51,19 @@ pub enum Error {
         /// AWS's own reason.
         reason: String,
     },
+    /// What a builder instance is to fetch cannot be made.
+    #[error("failed to pack the bundle: {0}")]
+    Bundle(String),
+    /// A builder instance did not become what it was to.
+    #[error("instance {id} {what}{}", lines(tail))]
+    Builder {
+        /// Its id.
+        id: String,
+        /// How it ended.
+        what: String,
+        /// The last lines of what it ran.
+        tail: Vec<String>,
+    },
     /// A wait ran into its bound.
     #[error("gave up on {what} {id} after {} s: it is still '{state}'", waited.as_secs())]
     TimedOut {
@@ -93,6 +106,11 @@ impl Error {
     }
 }
 
+/// Each on a line of its own, below what comes before.
+fn lines(tail: &[String]) -> String {
+    if tail.is_empty() { String::new() } else { format!("\n  {}", tail.join("\n  ")) }
+}
+
 /// A publication that failed, and what became of the resources it had made.
 #[derive(Debug)]
 pub struct Failure {
@@ -117,12 +135,15 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.cause)?;
+        let cause = self.cause.to_string();
+        write!(f, "{cause}")?;
+        // What quotes a builder's output ends with its lines.
+        let then = if cause.contains('\n') { "\n" } else { "; " };
         if !self.removed.is_empty() {
-            write!(f, "; removed {}", self.removed.join(", "))?;
+            write!(f, "{then}removed {}", self.removed.join(", "))?;
         }
         for (id, remedy) in &self.left {
-            write!(f, "; {id} is left in the account: {remedy}")?;
+            write!(f, "{then}{id} is left in the account: {remedy}")?;
         }
         Ok(())
     }

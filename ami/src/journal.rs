@@ -194,6 +194,7 @@ mod tests {
             region: "eu-west-1".into(),
             owner: "me@here".into(),
             expires: "2030-01-01T00:00:00Z".into(),
+            base: None,
         }
     }
 

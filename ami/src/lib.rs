@@ -30,6 +30,7 @@ mod thing;
 mod journal;
 mod publish;
 mod undo;
+mod remedy;
 mod discover;
 // The steps of a publication, in order.
 mod disk;
@@ -44,13 +45,20 @@ mod parameter;
 // The end of an image's life.
 mod retire;
 mod gc;
+// An image that an instance makes of itself.
+mod base;
+mod bucket;
+mod group;
+mod builder;
 // What the caller sees.
 mod progress;
 mod receipt;
 mod error;
 mod call;
 
+pub use base::{Base, BaseImage};
 pub use blocks::Blocks;
+pub use builder::{Builder, ORDERS, Pack};
 pub use call::{CallError, Kind};
 pub use clients::{Clients, defaults};
 pub use discover::{Open, open_publications};
@@ -63,9 +71,10 @@ pub use publish::{publish, published};
 pub use receipt::Published;
 pub use retire::{Terms, Verdict};
 pub use spec::{
-    After, BootMode, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHED, PUBLISHING,
-    PublishSpec, STATE_TAG, Waits,
+    After, BASE_TAG, BootMode, DIGEST_TAG, EXPIRES_TAG, NAME_TAG, OWNER_TAG, PUBLICATION_TAG, PUBLISHED,
+    PUBLISHING, PublishSpec, STATE_TAG, Source,
 };
-pub use thing::{CopyAsk, Head, SnapshotAsk, Thing, What, fresh_id};
+pub use thing::{CopyAsk, GroupAsk, Head, SnapshotAsk, Thing, What, fresh_id};
 pub use undo::{Undone, abort};
 pub use upload::Sent;
+pub use wait::Waits;

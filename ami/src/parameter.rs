@@ -7,7 +7,7 @@ use aws_sdk_ssm::types::ParameterType;
 use crate::call::{CallError, Kind, call};
 use crate::clients::Clients;
 use crate::error::Error;
-use crate::spec::Waits;
+use crate::wait::Waits;
 
 /// The data type whose values SSM checks to be images; `StartInstanceRefresh` takes no other.
 const DATA_TYPE: &str = "aws:ec2:image";

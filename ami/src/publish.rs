@@ -1,10 +1,12 @@
 //! The whole publication: look, send, register, wait, settle. Begun by one process, it can be finished by another.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::after::{self, Place, Steps};
 use crate::blocks::{BlockDigest, Blocks, to_send};
+use crate::builder::{Builder, Building};
 use crate::clients::Clients;
 use crate::disk::Disk;
 use crate::error::{Error, Failure};
@@ -13,7 +15,7 @@ use crate::journal::Journal;
 use crate::progress::{Progress, Watch};
 use crate::receipt::Published;
 use crate::snapshot;
-use crate::spec::PublishSpec;
+use crate::spec::{PublishSpec, Source};
 use crate::thing::{SnapshotAsk, What};
 use crate::undo;
 use crate::upload::{Sent, Upload};
@@ -54,6 +56,7 @@ pub async fn publish(
             done = work.run() => done,
         };
         done.map(|(image, sent)| Published {
+            adopted: !work.ours(&image) || (sent.is_none() && spec.builder().is_none()),
             blocks: work.blocks,
             copies: after::copies(&work.places),
             changed: work.changed,
@@ -95,7 +98,8 @@ fn receipt(
         snapshot_id: image.snapshot_id,
         region: clients.region.clone(),
         digest: spec.digest.clone(),
-        adopted: sent.is_none(),
+        base: spec.builder().map(|builder| builder.base.image_id.clone()),
+        adopted: false,
         volume_gib: image.volume_gib,
         blocks_sent: sent.as_ref().map_or(0, |sent| sent.blocks),
         bytes_sent: sent.as_ref().map_or(0, |sent| sent.bytes),
@@ -125,12 +129,15 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(&mut self) -> Result<(Registered, Option<Sent>), Error> {
-        let image = match self.registration.find(self.spec).await? {
+        let mut image = match self.registration.find(self.spec).await? {
             Some(image) => {
                 self.found(&image)?;
                 image
             }
-            None => self.make().await?,
+            None => match (&self.spec.source, self.registration) {
+                (Source::Disk(disk), _) => self.make(disk).await?,
+                (Source::Instance(builder), at) => self.building(builder).run(at).await?,
+            },
         };
         // Somebody else published the same digest meanwhile. Theirs has the name; ours is not needed.
         if self.ours(&image) {
@@ -141,6 +148,12 @@ impl Work<'_> {
         }
         let bound = self.spec.waits.image;
         self.registration.wait_for_image(&image.image_id, bound, self.spec, self.watch).await?;
+        if image.snapshot_id.is_empty() {
+            image = self.registration.find(self.spec).await?.unwrap_or(image);
+        }
+        if let Some(builder) = self.spec.builder() {
+            self.building(builder).dismantle(&image).await?;
+        }
         let (clients, spec, watch) = (self.clients, self.spec, self.watch);
         let mut steps = Steps { clients, spec, journal: &mut *self.journal, watch, changed: Vec::new() };
         self.places = steps.run(&image).await?;
@@ -164,12 +177,17 @@ impl Work<'_> {
         Ok(())
     }
 
+    fn building<'b>(&'b mut self, builder: &'b Builder) -> Building<'b> {
+        let (clients, spec, watch) = (self.clients, self.spec, self.watch);
+        Building { clients, spec, builder, journal: &mut *self.journal, watch }
+    }
+
     fn watch_registered(&self, image: &Registered) {
         (self.watch)(Progress::Registered { image_id: image.image_id.clone() });
     }
 
-    async fn make(&mut self) -> Result<Registered, Error> {
-        let (disk, data) = scan(self.spec, self.watch).await?;
+    async fn make(&mut self, disk: &Path) -> Result<Registered, Error> {
+        let (disk, data) = scan(disk, self.watch).await?;
         let id = self.snapshot(&disk, &data).await?;
         self.blocks = Some(Blocks::new(&id, disk.volume_gib(), &data));
         self.registration.wait_for_snapshot(&id, self.spec, self.watch).await?;
@@ -283,8 +301,9 @@ impl Work<'_> {
 }
 
 /// Opens the disk and hashes the blocks that hold data.
-async fn scan(spec: &PublishSpec, watch: Watch<'_>) -> Result<(Disk, BTreeMap<u32, BlockDigest>), Error> {
-    let path = spec.disk.clone();
+async fn scan(path: &Path, watch: Watch<'_>) -> Result<(Disk, BTreeMap<u32, BlockDigest>), Error> {
+    let path = path.to_owned();
+    let shown = path.display().to_string();
     let work = move || -> Result<_, Error> {
         let disk = Disk::open(&path)?;
         let data = disk.data_blocks()?;
@@ -292,7 +311,7 @@ async fn scan(spec: &PublishSpec, watch: Watch<'_>) -> Result<(Disk, BTreeMap<u3
     };
     let (disk, data) = tokio::task::spawn_blocking(work).await.expect("scanning a disk does not panic")?;
     if data.is_empty() {
-        return Err(Error::Spec(format!("disk '{}' holds nothing but zeros", spec.disk.display())));
+        return Err(Error::Spec(format!("disk '{shown}' holds nothing but zeros")));
     }
     let blocks = u32::try_from(data.len()).expect("no more than the disk has");
     watch(Progress::Scanned { blocks, of: disk.blocks(), volume_gib: disk.volume_gib() });

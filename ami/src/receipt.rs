@@ -19,6 +19,9 @@ pub struct Published {
     pub region: String,
     /// The digest that both are tagged with.
     pub digest: String,
+    /// The AMI that its builder instance started from; none of one that was uploaded.
+    #[serde(default)]
+    pub base: Option<String>,
     /// True if the image was there already and nothing was sent.
     pub adopted: bool,
     /// The size of the root volume, in GiB.
@@ -59,6 +62,7 @@ mod tests {
             snapshot_id: "snap-1".into(),
             region: "eu-west-1".into(),
             digest: "9f86".into(),
+            base: Some("ami-0".into()),
             adopted: false,
             volume_gib: 2,
             blocks_sent: 3,

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::blocks::Blocks;
+use crate::builder::Builder;
 use crate::error::Error;
 use crate::thing::{Head, fresh_id};
+use crate::wait::Waits;
 
 /// The tag that ties an image and its snapshot to the content they were made from.
 pub const DIGEST_TAG: &str = "kiln:digest";
@@ -17,6 +19,8 @@ pub const NAME_TAG: &str = "kiln:image";
 pub const PUBLICATION_TAG: &str = "kiln:publication";
 /// The tag that says who began that publication.
 pub const OWNER_TAG: &str = "kiln:owner";
+/// The tag that names the AMI that a builder instance started from.
+pub const BASE_TAG: &str = "kiln:base";
 /// The tag that says from when on nobody works on it any more, unless it is published: RFC 3339.
 pub const EXPIRES_TAG: &str = "kiln:expires";
 /// The tag that is `publishing` from the creation on, and `published` once all of the publication is done.
@@ -27,7 +31,8 @@ pub const PUBLISHED: &str = "published";
 pub const PUBLISHING: &str = "publishing";
 
 /// Tags that callers cannot set.
-const RESERVED: [&str; 6] = [DIGEST_TAG, NAME_TAG, PUBLICATION_TAG, OWNER_TAG, EXPIRES_TAG, STATE_TAG];
+const RESERVED: [&str; 7] =
+    [DIGEST_TAG, NAME_TAG, PUBLICATION_TAG, OWNER_TAG, EXPIRES_TAG, STATE_TAG, BASE_TAG];
 
 /// How long a publication may take before `kiln gc --orphans` takes it for dead.
 const EXPIRES_AFTER: Duration = Duration::from_hours(24);
@@ -49,39 +54,6 @@ pub enum BootMode {
     LegacyBios,
 }
 
-/// Bounds of the waits on AWS: each protects the pipeline from a resource that never gets there.
-#[derive(Debug, Clone)]
-pub struct Waits {
-    /// For a new snapshot to be known everywhere: EBS itself names two minutes.
-    pub visible: Duration,
-    /// For a completed upload to become a completed snapshot.
-    pub snapshot: Duration,
-    /// For a registered image to become available.
-    pub image: Duration,
-    /// For a copy in another region to become available.
-    pub copy: Duration,
-    /// For SSM to store an image's id, which it checks after its answer.
-    pub parameter: Duration,
-    /// Between two looks at first; it grows to eight times as much.
-    pub poll: Duration,
-    /// Looks in a row that must say "ready": describe calls are eventually consistent and can go back.
-    pub in_a_row: u32,
-}
-
-impl Default for Waits {
-    fn default() -> Self {
-        Self {
-            visible: Duration::from_mins(2),
-            snapshot: Duration::from_hours(1),
-            image: Duration::from_mins(30),
-            copy: Duration::from_hours(2),
-            parameter: Duration::from_mins(2),
-            poll: Duration::from_secs(2),
-            in_a_row: 3,
-        }
-    }
-}
-
 /// What is done once the image is available, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct After {
@@ -95,11 +67,20 @@ pub struct After {
     pub parameter: Option<String>,
 }
 
-/// One publication: a disk, what it is called, and how it is sent.
+/// Where an image comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// The raw disk image that is uploaded.
+    Disk(PathBuf),
+    /// The instance that provisions itself.
+    Instance(Box<Builder>),
+}
+
+/// One publication: a disk or a builder, what it is called, and how it is sent.
 #[derive(Debug, Clone)]
 pub struct PublishSpec {
-    /// The raw disk image.
-    pub disk: PathBuf,
+    /// The disk, or the builder.
+    pub source: Source,
     /// The image's name in the manifest: becomes the first part of the AMI's name.
     pub name: String,
     /// The digest of the image in hexadecimal, at least 32 digits; a prefix such as `sha256:` is allowed.
@@ -131,7 +112,7 @@ impl PublishSpec {
     pub fn new(disk: impl Into<PathBuf>, name: impl Into<String>, digest: impl Into<String>) -> Self {
         let (name, digest) = (name.into(), digest.into());
         Self {
-            disk: disk.into(),
+            source: Source::Disk(disk.into()),
             description: format!("{name}, made by kiln {}", env!("CARGO_PKG_VERSION")),
             name,
             digest,
@@ -144,6 +125,19 @@ impl PublishSpec {
             owner: "unknown".to_owned(),
             expires_after: EXPIRES_AFTER,
             waits: Waits::default(),
+        }
+    }
+
+    /// A publication of what `builder` becomes.
+    pub fn on_instance(builder: Builder, name: impl Into<String>, digest: impl Into<String>) -> Self {
+        Self { source: Source::Instance(Box::new(builder)), ..Self::new("", name, digest) }
+    }
+
+    /// The builder, where there is one.
+    pub(crate) fn builder(&self) -> Option<&Builder> {
+        match &self.source {
+            Source::Disk(_) => None,
+            Source::Instance(builder) => Some(builder),
         }
     }
 
@@ -180,6 +174,7 @@ impl PublishSpec {
         tags.insert(OWNER_TAG.to_owned(), head.owner.clone());
         tags.insert(EXPIRES_TAG.to_owned(), head.expires.clone());
         tags.insert(STATE_TAG.to_owned(), PUBLISHING.to_owned());
+        tags.extend(head.base.iter().map(|base| (BASE_TAG.to_owned(), base.clone())));
         tags
     }
 
@@ -200,6 +195,7 @@ impl PublishSpec {
                 .take(64)
                 .collect(),
             expires: expires.round(jiff::Unit::Second).unwrap_or(expires).to_string(),
+            base: self.builder().map(|builder| builder.base.image_id.clone()),
         }
     }
 
@@ -226,14 +222,21 @@ impl PublishSpec {
             return refuse("description is longer than 255 characters".to_owned());
         }
         // 50 tags a resource; StartSnapshot takes keys of at most 127 characters.
-        if self.all_tags().len() + 4 > 50 {
-            return refuse("more than 50 tags, Kiln's own seven among them".to_owned());
+        if self.all_tags().len() + 5 > 50 {
+            return refuse("more than 50 tags, Kiln's own eight among them".to_owned());
         }
         let own_key = self.kms_key.as_deref().unwrap_or_default();
         if !self.after.regions.is_empty() && !own_key.is_empty() && !own_key.contains(":key/mrk-") {
             return refuse(format!(
                 "key '{own_key}' is of one region: copies need a multi-Region key, 'arn:aws:kms:…:key/mrk-…'"
             ));
+        }
+        // An instance's volume is encrypted always, and what the account's default key encrypts opens to nobody else.
+        if self.builder().is_some() && !self.after.accounts.is_empty() && own_key.is_empty() {
+            return refuse(
+                "a builder's image is encrypted, and shared only with a key of your own: set kms_key"
+                    .to_owned(),
+            );
         }
         for (key, value) in &self.tags {
             if key.starts_with("aws:") || RESERVED.contains(&key.as_str()) {

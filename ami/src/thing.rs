@@ -20,6 +20,9 @@ pub struct Head {
     pub owner: String,
     /// RFC 3339: from here on, what is not finished belongs to nobody.
     pub expires: String,
+    /// The AMI that a builder instance starts from; none where a disk is uploaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
 }
 
 /// The arguments of `StartSnapshot`: a call that is made again has to be the same.
@@ -54,10 +57,32 @@ pub struct CopyAsk {
     pub kms_key: Option<String>,
 }
 
+/// The arguments of `CreateSecurityGroup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupAsk {
+    /// The VPC of the builder's subnet.
+    pub vpc: String,
+    /// Unique in the VPC.
+    pub name: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
 /// A resource, with what it takes to find it or to ask for it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
+    /// The security group of a builder instance.
+    Group(GroupAsk),
+    /// What a builder instance fetches, and what it reports.
+    Bundle {
+        /// The S3 bucket.
+        bucket: String,
+        /// What their keys begin with.
+        folder: String,
+    },
+    /// The builder instance.
+    Instance,
     /// The snapshot that is uploaded.
     Snapshot(SnapshotAsk),
     /// The image over it.
@@ -93,6 +118,9 @@ impl What {
     /// Names the one place that it takes in a publication.
     pub fn slot(&self) -> String {
         match self {
+            Self::Group(_) => "security group".to_owned(),
+            Self::Bundle { .. } => "bundle".to_owned(),
+            Self::Instance => "instance".to_owned(),
             Self::Snapshot(_) => "snapshot".to_owned(),
             Self::Image { .. } => "image".to_owned(),
             Self::Copy(ask) => format!("copy in {}", ask.region),

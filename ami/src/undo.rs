@@ -5,15 +5,18 @@ use std::time::Instant;
 use aws_sdk_ec2::types::Filter;
 
 use crate::after;
+use crate::builder;
 use crate::call::{CallError, Kind, call};
 use crate::clients::Clients;
 use crate::error::Error;
 use crate::image::{ImageRegistration, tag};
 use crate::journal::Journal;
 use crate::parameter;
+use crate::remedy::remedy;
 use crate::snapshot;
-use crate::spec::{PUBLICATION_TAG, PUBLISHED, STATE_TAG, Waits};
+use crate::spec::{PUBLICATION_TAG, PUBLISHED, STATE_TAG};
 use crate::thing::{CopyAsk, Thing, What};
+use crate::wait::Waits;
 
 /// What became of a publication's resources.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -117,14 +120,23 @@ async fn remove(
     let registration = ImageRegistration::new(clients.ec2.clone());
     match &thing.what {
         What::Image { name } => {
-            let Some((id, published)) = our_image(clients, name, &journal.head().publication).await? else {
-                return Ok(Removed::Gone(Vec::new()));
-            };
-            if published {
-                return Ok(Removed::Published(id));
+            let mut gone = Vec::new();
+            if let Some((id, published)) = our_image(clients, name, &journal.head().publication).await? {
+                if published {
+                    return Ok(Removed::Published(id));
+                }
+                registration.deregister(&id).await?;
+                gone.push(format!("image {id}"));
             }
-            registration.deregister(&id).await?;
-            Ok(Removed::Gone(vec![format!("image {id}")]))
+            // What was uploaded has its own place in the journal; CreateImage makes a snapshot by itself.
+            if journal.head().base.is_some() {
+                let ids = delete_tagged(clients, &registration, &journal.head().publication).await?;
+                gone.extend(ids.iter().map(|id| format!("snapshot {id}")));
+            }
+            Ok(Removed::Gone(gone))
+        }
+        What::Group(_) | What::Bundle { .. } | What::Instance => {
+            builder::remove(clients, journal.head(), thing, waits).await.map(Removed::Gone)
         }
         What::Snapshot(ask) => {
             let id = match &thing.id {
@@ -176,14 +188,26 @@ async fn remove_copy(
         registration.deregister(&id).await?;
         gone.push(format!("image {id} in {}", there.region));
     }
+    let ids = delete_tagged(there, &registration, publication).await?;
+    gone.extend(ids.iter().map(|id| format!("snapshot {id} in {}", there.region)));
+    Ok(Removed::Gone(gone))
+}
+
+/// Deletes the snapshots that have the publication's tag.
+async fn delete_tagged(
+    there: &Clients,
+    registration: &ImageRegistration,
+    publication: &str,
+) -> Result<Vec<String>, Error> {
     let ours = Filter::builder().name(format!("tag:{PUBLICATION_TAG}")).values(publication).build();
     let asked = there.ec2.describe_snapshots().owner_ids("self").filters(ours).send().await;
     let asked = asked.map_err(|error| call("ec2:DescribeSnapshots", publication, &error))?;
-    for id in asked.snapshots().iter().filter_map(aws_sdk_ec2::types::Snapshot::snapshot_id) {
+    let ids = asked.snapshots().iter().filter_map(aws_sdk_ec2::types::Snapshot::snapshot_id);
+    let ids: Vec<_> = ids.map(str::to_owned).collect();
+    for id in &ids {
         registration.delete_snapshot(id).await?;
-        gone.push(format!("snapshot {id} in {}", there.region));
     }
-    Ok(Removed::Gone(gone))
+    Ok(ids)
 }
 
 /// Deletes a snapshot. One that an image uses tells of a registration whose reply was lost and that was not shown
@@ -259,34 +283,4 @@ async fn images(
         Some((image.image_id()?.to_owned(), publication, published))
     };
     Ok(found.images().iter().filter_map(read).collect())
-}
-
-/// The command with which a person removes what could not be removed here.
-fn remedy(clients: &Clients, thing: &Thing, error: &Error) -> String {
-    let hint = match error {
-        Error::Call(call) if call.kind == Kind::Denied => "may be removed by those who may: ",
-        _ => "",
-    };
-    let (home, id) = (&clients.region, thing.id.as_deref().unwrap_or("ID"));
-    let command = match &thing.what {
-        What::Image { .. } => format!("aws ec2 deregister-image --region {home} --image-id {id}"),
-        What::Snapshot(_) => format!("aws ec2 delete-snapshot --region {home} --snapshot-id {id}"),
-        What::Copy(ask) => {
-            let region = &ask.region;
-            format!(
-                "aws ec2 deregister-image --region {region} --image-id {id} --delete-associated-snapshots"
-            )
-        }
-        What::Share { region, image_id, accounts } => format!(
-            "aws ec2 modify-image-attribute --region {region} --image-id {image_id} --operation-type remove --attribute launchPermission --user-ids {}",
-            accounts.join(" ")
-        ),
-        What::Parameter { region, name, before: Some(before), .. } => {
-            format!("aws ssm put-parameter --region {region} --name {name} --overwrite --value {before}")
-        }
-        What::Parameter { region, name, .. } => {
-            format!("aws ssm delete-parameter --region {region} --name {name}")
-        }
-    };
-    format!("{hint}{command} ({error})")
 }

@@ -7,7 +7,42 @@ use aws_sdk_ec2::types::{ImageState, SnapshotState};
 use crate::call::{CallError, Kind};
 use crate::error::Error;
 use crate::progress::{Progress, Watch};
-use crate::spec::Waits;
+
+/// Bounds of the waits on AWS: each protects the pipeline from a resource that never gets there.
+#[derive(Debug, Clone)]
+pub struct Waits {
+    /// For a new snapshot to be known everywhere: EBS itself names two minutes.
+    pub visible: Duration,
+    /// For a completed upload to become a completed snapshot.
+    pub snapshot: Duration,
+    /// For a registered image to become available.
+    pub image: Duration,
+    /// For a builder instance to end, from the order to do so.
+    pub instance: Duration,
+    /// For a copy in another region to become available.
+    pub copy: Duration,
+    /// For SSM to store an image's id, which it checks after its answer.
+    pub parameter: Duration,
+    /// Between two looks at first; it grows to eight times as much.
+    pub poll: Duration,
+    /// Looks in a row that must say "ready": describe calls are eventually consistent and can go back.
+    pub in_a_row: u32,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self {
+            visible: Duration::from_mins(2),
+            snapshot: Duration::from_hours(1),
+            image: Duration::from_mins(30),
+            instance: Duration::from_mins(15),
+            copy: Duration::from_hours(2),
+            parameter: Duration::from_mins(2),
+            poll: Duration::from_secs(2),
+            in_a_row: 3,
+        }
+    }
+}
 
 /// What one look found.
 #[derive(Debug, Clone, PartialEq, Eq)]

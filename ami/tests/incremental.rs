@@ -108,7 +108,7 @@ async fn a_lost_reply_to_the_last_word_is_no_failure() {
 
 /// Changes a block and empties another.
 fn change(disk: &Disk) {
-    let file = File::options().write(true).open(disk.spec().disk).expect("the disk");
+    let file = File::options().write(true).open(disk.path()).expect("the disk");
     file.write_all_at(&[7], 50 * BLOCK).expect("it can be written");
     file.write_all_at(&vec![0; BLOCK_SIZE], 0).expect("it can be written");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kiln_ami::{Error, Kind, Progress, publish};
+use kiln_ami::{Error, Kind, Progress, Source, publish};
 use kiln_tests::emulator::Emulator;
 use serde_json::json;
 use support::disk::{BLOCK, DIGEST, Disk, journal, quietly, read_back};
@@ -70,7 +70,7 @@ async fn a_disk_becomes_an_image_and_reads_back_the_same() {
 
     // Every later publication of the digest finds it, whatever became of the disk.
     let put = aws.calls("PutSnapshotBlock").len();
-    spec.disk = PathBuf::from("/nonexistent");
+    spec.source = Source::Disk(PathBuf::from("/nonexistent"));
     let again = quietly(&clients, &spec).await.expect("it is there");
     assert!(again.adopted);
     assert_eq!((again.image_id, again.snapshot_id), (published.image_id, published.snapshot_id));

@@ -185,7 +185,7 @@ impl Bake<'_> {
     ) -> anyhow::Result<Receipt> {
         let (bench, manifest, inputs) = (self.bench, self.manifest, self.inputs);
         let (built, records) =
-            provision::build_parts(bench, manifest, inputs, &base.tree(), Self::number, STEPS.len())?;
+            provision::build_parts(bench, manifest, inputs, Some(&base.tree()), Self::number, STEPS.len())?;
         self.steps.extend(records);
         // A venv lies in its entry under the name of its lock.
         let venvs = built.iter().filter_map(|built| built.venv.as_deref()?.parent());

@@ -6,11 +6,13 @@ use std::path::Path;
 use anyhow::Context as _;
 
 /// Folders whose content goes and which stay themselves.
-const EMPTIED: [&str; 8] = [
+const EMPTIED: [&str; 10] = [
     "var/lib/apt/lists",
     "var/cache/apt",
     "var/cache/ldconfig",
     "var/lib/cloud",
+    "var/lib/dhcp",
+    "var/log/journal",
     "tmp",
     "var/tmp",
     "run",
@@ -18,7 +20,7 @@ const EMPTIED: [&str; 8] = [
 ];
 
 /// Files and folders that go.
-const REMOVED: [&str; 17] = [
+const REMOVED: [&str; 18] = [
     "etc/hostname",
     "etc/.pwd.lock",
     "etc/passwd-",
@@ -36,6 +38,7 @@ const REMOVED: [&str; 17] = [
     "var/lib/dbus/machine-id",
     "var/lib/systemd/credential.secret",
     "var/lib/systemd/random-seed",
+    "var/lib/systemd/timers",
 ];
 
 /// Cleans a root that is no live system.

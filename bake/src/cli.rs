@@ -72,15 +72,19 @@ pub enum Command {
     Check,
     /// Print the digest, the layers with cached or not, the steps of a bake, and the AWS calls of its publication.
     #[command(
-        after_help = "Examples:\n  kiln plan\n  kiln --json plan | jq -r .digest\n  kiln plan --policy > policy.json\n  kiln plan --aws                 # is the name free, is it published?"
+        after_help = "Examples:\n  kiln plan\n  kiln --json plan | jq -r .digest\n  kiln plan --policy > policy.json\n  kiln plan --on instance         # with the base that it would start from\n  kiln plan --aws                 # is the name free, is it published?"
     )]
     Plan {
-        /// Print the least-privilege IAM policy for publish, resume, abort and gc instead.
+        /// Print the least-privilege IAM policy for publish, resume, abort and gc instead; for those of a bake on an
+        /// instance with --on instance.
         #[arg(long)]
         policy: bool,
         /// Also ask AWS what it has under the image's name; fails if that is something else.
         #[arg(long, conflicts_with = "policy")]
         aws: bool,
+        /// Where the bake is to run.
+        #[arg(long, value_enum, default_value_t = On::Here)]
+        on: On,
         /// The agent to put on the image.
         #[command(flatten)]
         agent: Agent,
@@ -96,9 +100,16 @@ pub enum Command {
     },
     /// Build the image under .kiln/images/<digest>/; one that is there is not built again.
     #[command(
-        after_help = "Examples:\n  kiln bake\n  kiln --json bake | jq -r .disk.path\n  KILN_CACHE=/var/cache/kiln kiln -C shop bake"
+        after_help = "Examples:\n  kiln bake\n  kiln --json bake | jq -r .disk.path\n  KILN_CACHE=/var/cache/kiln kiln -C shop bake\n  kiln --json bake --on instance | jq -r .image_id"
     )]
-    Bake(Agent),
+    Bake {
+        /// Where: on this machine, or on an instance in AWS that becomes the image and is published as such.
+        #[arg(long, value_enum, default_value_t = On::Here)]
+        on: On,
+        /// The agent to put on the image.
+        #[command(flatten)]
+        agent: Agent,
+    },
     /// Apply the app layer to a root: packages, files, users, releases, units.
     #[command(
         after_help = "Examples:\n  kiln provision --root /mnt/builder\n  kiln provision --root /     # on a live builder host"
@@ -107,6 +118,9 @@ pub enum Command {
         /// A root of Debian 12 or 13, Ubuntu 24.04 or Amazon Linux 2023; '/' on a live builder host.
         #[arg(long, value_name = "DIR")]
         root: PathBuf,
+        /// What 'kiln bake --on instance' packed, unpacked; then the root is cleaned and checked, too, to become an image.
+        #[arg(long, value_name = "DIR", conflicts_with = "agent")]
+        bundle: Option<PathBuf>,
         /// The agent to install.
         #[command(flatten)]
         agent: Agent,
@@ -237,6 +251,15 @@ fn gib(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "write a whole number of GiB, as in 20GiB".to_owned())
 }
 
+/// Where an image is baked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum On {
+    /// On this machine.
+    Here,
+    /// On a builder instance, by the manifest's builder table.
+    Instance,
+}
+
 /// Which agent goes onto the image.
 #[derive(Debug, Clone, Args)]
 pub struct Agent {
@@ -248,9 +271,12 @@ pub struct Agent {
 impl Agent {
     /// The one named, here or in the environment.
     pub fn named(&self) -> Option<PathBuf> {
-        self.agent
-            .clone()
-            .or_else(|| std::env::var_os("KILN_AGENT").filter(|path| !path.is_empty()).map(PathBuf::from))
+        self.agent.clone().or_else(Self::environment)
+    }
+
+    /// The one named in the environment.
+    pub fn environment() -> Option<PathBuf> {
+        std::env::var_os("KILN_AGENT").filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 }
 

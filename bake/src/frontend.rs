@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use kiln_image::Progress as _;
+use serde::{Deserialize, Serialize};
 
 use crate::bench::Bench;
 use crate::failure::Failure;
@@ -20,7 +21,7 @@ const PLACE: &str = "/tmp/build";
 const MANAGER: &str = "/tmp/manager";
 
 /// The Node.js of this machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
     /// `v22.12.0`.
     pub version: String,

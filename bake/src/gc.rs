@@ -51,15 +51,21 @@ pub async fn images(clients: &[Clients], name: &str, terms: Terms, apply: bool) 
     Ok(Collected { images, orphans: Vec::new(), applied: apply })
 }
 
-/// Removes what expired publications of `name` left in each region.
+/// Removes what expired publications of `name` left in each region, the first of which has the builders' `bucket`.
 ///
 /// # Errors
 /// AWS cannot be asked, or refuses.
-pub async fn orphans(clients: &[Clients], name: &str, apply: bool) -> anyhow::Result<Collected> {
+pub async fn orphans(
+    clients: &[Clients],
+    name: &str,
+    bucket: Option<&str>,
+    apply: bool,
+) -> anyhow::Result<Collected> {
     let now = jiff::Timestamp::now();
     let mut orphans = Vec::new();
-    for clients in clients {
-        for open in open_publications(clients, Some(name), &After::default()).await? {
+    for (index, clients) in clients.iter().enumerate() {
+        let bucket = bucket.filter(|_| index == 0);
+        for open in open_publications(clients, Some(name), &After::default(), bucket).await? {
             if !open.is_expired(now) {
                 continue;
             }
@@ -71,7 +77,12 @@ pub async fn orphans(clients: &[Clients], name: &str, apply: bool) -> anyhow::Re
             let mut orphan = Orphan {
                 publication: open.head.publication.clone(),
                 region: clients.region.clone(),
-                found: image.into_iter().chain(open.snapshots.iter().cloned()).collect(),
+                found: [&open.group, &open.instance, &image]
+                    .into_iter()
+                    .flatten()
+                    .chain(&open.snapshots)
+                    .cloned()
+                    .collect(),
                 kept: (!used.is_empty()).then(|| format!("used by {}", used.join(", "))),
                 removed: Vec::new(),
             };

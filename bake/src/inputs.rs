@@ -9,7 +9,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use kiln_image::Os;
+use kiln_image::suite::SUITES;
+use kiln_image::{Os, Suite};
 use serde::{Deserialize, Serialize};
 
 use crate::carried::Carried;
@@ -26,7 +27,7 @@ use crate::{uv, venv};
 const RECIPE: u32 = 4;
 
 /// The inputs of one image.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Inputs {
     /// Per service, in the manifest's order.
     pub services: Vec<ServiceInputs>,
@@ -45,7 +46,7 @@ pub struct Inputs {
 }
 
 /// The inputs of one service.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServiceInputs {
     /// Names the folder under `releases/`.
     pub release: String,
@@ -54,6 +55,7 @@ pub struct ServiceInputs {
     /// Of the frontend: its files, and its cache key.
     pub frontend: Option<(Vec<Source>, String)>,
     /// Assets of earlier releases that come along.
+    #[serde(skip)]
     pub carried: Option<Carried>,
 }
 
@@ -85,13 +87,7 @@ impl Inputs {
         for service in &manifest.services {
             services.push(service_inputs(manifest, service, node.as_ref(), &mut parts)?);
         }
-        let releases: Vec<String> = services.iter().map(|service| service.release.clone()).collect();
-        let mut files = template::image(&View::new(manifest, &releases, os))?;
-        files.extend(hardening::files(&manifest.image));
-        for file in &mut files {
-            file.path = os.place(&file.path).to_owned();
-        }
-        files.sort_by(|left, right| left.path.cmp(&right.path));
+        let files = rendered(manifest, &services, os)?;
         parts.push(Part { part: "templates".into(), sha256: hash_files(&files) });
         let sha256 = sources::hash_file(agent).context("failed to hash kiln-agent")?;
         parts.push(Part { part: "agent".into(), sha256 });
@@ -103,6 +99,36 @@ impl Inputs {
     pub fn digest(&self, base: &str) -> String {
         sources::hash_bytes(format!("image\0{base}\0{}", self.app))
     }
+
+    /// The digest of an image that an instance of the AMI `base` becomes: what is in an AMI never changes.
+    pub fn digest_on(&self, base: &str) -> String {
+        sources::hash_bytes(format!("instance\0{base}\0{}", self.app))
+    }
+}
+
+/// Every file that Kiln itself lays over a root, sorted.
+///
+/// # Errors
+/// A fault of a template.
+pub fn rendered(
+    manifest: &Manifest,
+    services: &[ServiceInputs],
+    os: &'static Os,
+) -> anyhow::Result<Vec<Rendered>> {
+    let releases: Vec<String> = services.iter().map(|service| service.release.clone()).collect();
+    let mut files = template::image(&View::new(manifest, &releases, os))?;
+    files.extend(hardening::files(&manifest.image));
+    for file in &mut files {
+        file.path = os.place(&file.path).to_owned();
+    }
+    files.sort_by(|left, right| left.path.cmp(&right.path));
+    Ok(files)
+}
+
+/// What the manifest's base is.
+pub fn os_of(manifest: &Manifest) -> &'static Os {
+    // Any Debian will do for a root that is none of Kiln's own: its build refuses what is none.
+    Os::of_suite(Suite::find(&manifest.image.base).unwrap_or(&SUITES[0]))
 }
 
 fn recipe() -> Part {

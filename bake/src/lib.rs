@@ -55,6 +55,8 @@ pub mod store;
 pub mod diff;
 pub mod rehearse;
 pub mod publish;
+pub mod bundle;
+pub mod builder;
 pub mod unfinished;
 pub mod gc;
 pub mod userdata;

@@ -6,6 +6,7 @@
 //!             └──────────────── Complaint: file:line:column, the line, a caret ──────┘
 //! ```
 
+mod builder;
 mod complaint;
 mod file;
 mod manager;
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
+pub use builder::Builder;
 pub use complaint::{Complaint, Complaints};
 pub use manager::Manager;
 pub use publish::Publish;
@@ -44,6 +46,8 @@ pub struct Manifest {
     pub expect: Expect,
     /// What becomes of the image in AWS; not part of it.
     pub publish: Publish,
+    /// The instance that `kiln bake --on instance` bakes on.
+    pub builder: Option<Builder>,
     /// What a rehearsal asks for; not part of the image.
     pub rehearse: Rehearse,
     /// What instances are given at launch; not part of the image.

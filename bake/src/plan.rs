@@ -23,6 +23,10 @@ pub const STEPS: [&str; 11] = [
     "receipt",
 ];
 
+/// The steps of a bake on an instance, in order; it runs those of `kiln provision` in its third.
+const STEPS_ON_INSTANCE: [&str; 7] =
+    ["frontend", "bundle", "instance", "stopped", "image", "terminated", "publish"];
+
 /// What the caches of this machine hold.
 #[derive(Debug, Clone, Default)]
 pub struct Held {
@@ -49,6 +53,9 @@ pub struct Plan {
     pub digest: Option<String>,
     /// Whether the app has a `kiln.lock`.
     pub locked: bool,
+    /// The AMI that a builder instance starts from: id and name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// Whether an image of that digest is there.
     pub baked: bool,
     /// What is reused and what is built.
@@ -143,6 +150,7 @@ impl Plan {
             name: subject.name,
             locked: subject.inputs.iter().any(|part| part.part == "lock"),
             digest: subject.digest,
+            base: None,
             baked: held.image.is_some(),
             layers,
             steps: if held.image.is_some() { vec![] } else { STEPS.to_vec() },
@@ -154,6 +162,17 @@ impl Plan {
             calls: subject.calls,
             aws: None,
         }
+    }
+}
+
+impl Plan {
+    /// Of a bake on an instance, whose base is an AMI.
+    pub fn on_instance(subject: Subject, held: &Held) -> Self {
+        let base = Some(subject.base.clone());
+        let mut plan = Self::new(subject, held);
+        // The rest is the instance's own.
+        plan.layers.retain(|layer| layer.layer.contains(" of "));
+        Self { base, locked: true, steps: STEPS_ON_INSTANCE.to_vec(), ..plan }
     }
 }
 
@@ -181,6 +200,9 @@ impl fmt::Display for Plan {
                 "known once there is a kiln.lock: 'kiln update' or the first bake writes it"
             })
         )?;
+        if let Some(base) = &self.base {
+            writeln!(f, "base      {base}")?;
+        }
         if !self.packages.is_empty() {
             writeln!(f, "packages  {}, over the base's own", self.packages.join(" "))?;
         }
@@ -266,6 +288,24 @@ inputs
   agent                    0123456789ab
 steps     tools → base → frontend → venv → overlay → provision → clean → assert → root.tar → disk.raw → receipt";
         assert_eq!(Plan::new(subject(None), &held).to_string(), expected);
+    }
+
+    #[test]
+    fn on_an_instance_the_base_is_pinned_and_the_rest_is_the_instances_own() {
+        let held = Held { venvs: vec![("shop".into(), None)], ..Held::default() };
+        let subject = Subject { base: "ami-1  debian-12-amd64-1".into(), ..subject(Some("d1")) };
+        let expected = "\
+image     shop, a disk of 2 GiB
+digest    d1
+base      ami-1  debian-12-amd64-1
+packages  jq ripgrep, over the base's own
+hardening ssh kernel
+layers
+  venv of shop             to build
+inputs
+  agent                    0123456789ab
+steps     frontend → bundle → instance → stopped → image → terminated → publish";
+        assert_eq!(Plan::on_instance(subject, &held).to_string(), expected);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn onto(
     let installed = packages::ensure(bench, root, inputs.os, manifest, &progress)?;
     let outcome = if installed.is_empty() { Outcome::Cached } else { Outcome::Built };
     let mut steps = vec![progress.done(outcome, installed.join(", "))];
-    let (built, parts) = build_parts(bench, manifest, inputs, root, number, STEPS.len())?;
+    let (built, parts) = build_parts(bench, manifest, inputs, Some(root), number, STEPS.len())?;
     steps.extend(parts);
     let progress = step("provision");
     let layer = Layer { manifest, inputs, built, digest: inputs.app.clone(), base: None };
@@ -68,7 +68,8 @@ pub fn onto(
 /// Names that a step of [`build_parts`] has in progress and receipt.
 pub const PARTS: [&str; 2] = ["frontend", "venv"];
 
-/// Builds what the services need, outside the root: frontends, then venvs. `root` has the Python that runs them.
+/// Builds what the services need, outside the root: frontends, then venvs. `root` has the Python that runs them; where
+/// there is none, frontends alone.
 ///
 /// # Errors
 /// npm, the build, or uv fails.
@@ -76,20 +77,22 @@ pub fn build_parts(
     bench: &Bench,
     manifest: &Manifest,
     inputs: &Inputs,
-    root: &Path,
+    root: Option<&Path>,
     number: impl Fn(&str) -> usize,
     of: usize,
 ) -> anyhow::Result<(Vec<Built>, Vec<StepRecord>)> {
-    let python = Python { root, program: inputs.os.python };
+    let python = root.map(|root| Python { root, program: inputs.os.python });
     let mut built = vec![Built::default(); manifest.services.len()];
     let mut records = Vec::new();
-    for part in PARTS {
+    for part in PARTS.into_iter().filter(|part| *part == "frontend" || python.is_some()) {
         let progress = bench.report.step(number(part), of, part);
         let mut outcomes = Vec::new();
         for ((service, inputs_of), built) in manifest.services.iter().zip(&inputs.services).zip(&mut built) {
-            let result = match part {
-                "frontend" => web(bench, manifest, inputs, service, inputs_of.frontend.as_ref(), &progress)?,
-                _ => python_side(bench, manifest, python, service, inputs_of.backend.as_ref(), &progress)?,
+            let result = match python.filter(|_| part == "venv") {
+                None => web(bench, manifest, inputs, service, inputs_of.frontend.as_ref(), &progress)?,
+                Some(python) => {
+                    python_side(bench, manifest, python, service, inputs_of.backend.as_ref(), &progress)?
+                }
             };
             if let Some((path, outcome)) = result {
                 outcomes.push((service.name.as_str(), outcome));

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use kiln_ami::{After, Blocks, Clients, Head, Journal, Progress as Sending, PublishSpec, Published};
+use kiln_ami::{After, Blocks, Clients, Head, Journal, Progress as Sending, PublishSpec, Published, Source};
 use kiln_image::lock::{self, Lock};
 use kiln_image::{Progress as _, Silent, Unit};
 
@@ -61,22 +61,23 @@ pub async fn publish(
         }
         None => Journal::begin(&path, head)?,
     };
-    perform(bench, found, &clients, &spec, &mut journal, interrupted).await
+    perform(bench, &found.dir, &clients, &spec, &mut journal, interrupted).await
 }
 
-/// Goes on with whatever `journal` says was begun; an empty one begins.
+/// Goes on with whatever `journal` says was begun; an empty one begins. Its receipt goes into the folder `results`.
 ///
 /// # Errors
 /// As [`publish`].
 pub async fn perform(
     bench: &Bench,
-    found: &Found,
+    results: &Path,
     clients: &Clients,
     spec: &PublishSpec,
     journal: &mut Journal,
     interrupted: impl Future<Output = ()>,
 ) -> anyhow::Result<Published> {
-    let step = bench.report.step(1, 1, "publish");
+    let uploads = matches!(spec.source, Source::Disk(_));
+    let step = bench.report.step(1, 1, if uploads { "publish" } else { "instance" });
     let told = Mutex::new(Instant::now());
     let watch = |progress: Sending| {
         if let Sending::Sent { blocks, of, .. } = &progress {
@@ -100,12 +101,14 @@ pub async fn perform(
         }
     })?;
     let outcome = if published.adopted { Outcome::Cached } else { Outcome::Built };
-    step.done(outcome, format!("{} blocks sent, image {}", published.blocks_sent, published.image_id));
-    let path = found.dir.join("published.json");
+    let sent = if uploads { format!("{} blocks sent, ", published.blocks_sent) } else { String::new() };
+    step.done(outcome, format!("{sent}image {}", published.image_id));
+    fs::create_dir_all(results).with_context(|| format!("failed to make {}", results.display()))?;
+    let path = results.join("published.json");
     let text = serde_json::to_vec_pretty(&published).context("failed to write the receipt")?;
     fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
     if let Some(blocks) = &published.blocks {
-        let path = blocks_file(&found.dir, &published.region);
+        let path = blocks_file(results, &published.region);
         let text = serde_json::to_vec(blocks).context("failed to write the blocks' hashes")?;
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
     }
@@ -160,12 +163,8 @@ pub async fn spec(
             found.root_tar.display()
         );
     };
-    let mut spec = PublishSpec::new(found.dir.join("disk.raw"), &receipt.name, &receipt.digest);
-    spec.owner = owner();
-    spec.waits = waits();
-    spec.tags = wishes.publish.tags.clone();
-    spec.kms_key = wishes.publish.kms_key.clone();
-    spec.after = after(&wishes.publish);
+    let spec = PublishSpec::new(found.dir.join("disk.raw"), &receipt.name, &receipt.digest);
+    let mut spec = common(spec, &wishes.publish);
     spec.workers = wishes.workers.unwrap_or(spec.workers);
     let known = latest(store, &receipt.digest, &clients.region);
     spec.parent = match &wishes.parent {
@@ -177,6 +176,18 @@ pub async fn spec(
         },
     };
     Ok(spec)
+}
+
+/// What every publication takes from `[publish]` and from this machine.
+pub fn common(spec: PublishSpec, publish: &Publish) -> PublishSpec {
+    PublishSpec {
+        owner: owner(),
+        waits: waits(),
+        tags: publish.tags.clone(),
+        kms_key: publish.kms_key.clone(),
+        after: after(publish),
+        ..spec
+    }
 }
 
 /// What is done once the image is available.
@@ -212,6 +223,9 @@ pub fn table(published: &Published) -> String {
     );
     for (region, (image, snapshot)) in &published.copies {
         let _ = write!(text, "\ncopy      {image}  {snapshot}  {region}");
+    }
+    if let Some(base) = &published.base {
+        let _ = write!(text, "\nbase      {base}");
     }
     for what in changed {
         let _ = write!(text, "\ndone      {what}");

@@ -87,7 +87,7 @@ fn remove(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry.with_context(|| format!("failed to list {}", from.display()))?;
         let target = to.join(entry.path().strip_prefix(from).unwrap_or(entry.path()));

@@ -9,14 +9,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
-use kiln_image::suite::SUITES;
-use kiln_image::{Os, Suite};
+use kiln_image::Os;
 use kiln_stage::Verdict;
 use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
 use crate::bench::{self, Bench, cache_path};
-use crate::cli::{Agent, Cli, Command, Global};
+use crate::cli::{Agent, Cli, Command, Global, On};
 use crate::diff::{self, Aspect};
 use crate::failure::{self, Failure};
 use crate::inputs::{self, Inputs};
@@ -26,7 +25,7 @@ use crate::rehearse::Script;
 use crate::report::Report;
 use crate::signals::{GRACE, interruptible, runtime, signalled};
 use crate::store::Store;
-use crate::{bake, cache, host, init, outlook, policy, provision, rehearse, template, userdata};
+use crate::{bake, bundle, cache, host, init, outlook, policy, provision, rehearse, template, userdata};
 
 /// What goes to stdout.
 struct Answer {
@@ -88,10 +87,11 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
     match command {
         Command::Init { dir: target, name } => start(&dir.join(target), name.as_deref()),
         Command::Check => check(dir),
-        Command::Plan { policy: true, .. } => {
-            let policy = policy::policy(&Manifest::load(dir)?);
+        Command::Plan { policy: true, on, .. } => {
+            let policy = policy::policy(&Manifest::load(dir)?, on)?;
             Answer::new(format!("{policy:#}"), &policy)
         }
+        Command::Plan { agent, on: On::Instance, .. } => aws::plan(bench, dir, &agent),
         Command::Plan { agent, aws, .. } => {
             let manifest = Manifest::load(dir)?;
             let lock = Lockfile::fitting(&manifest)?;
@@ -103,8 +103,11 @@ fn perform(bench: &Arc<Bench>, global: &Global, command: Command) -> anyhow::Res
             Answer::new(plan.to_string(), &plan)
         }
         Command::Update { app_alone } => move_lock(bench, dir, app_alone),
-        Command::Bake(agent) => bake_image(bench, dir, &agent),
-        Command::Provision { root, agent } => provision_root(bench, dir, &root, &agent),
+        Command::Bake { on: On::Here, agent } => bake_image(bench, dir, &agent),
+        Command::Bake { on: On::Instance, agent } => aws::bake(bench, dir, &agent),
+        Command::Provision { root, bundle, agent } => {
+            provision_root(bench, dir, &root, bundle.as_deref(), &agent)
+        }
         Command::Rehearse { image, user_data } => play(bench, global, image.as_deref(), user_data),
         Command::Userdata { output, base64 } => give(bench, global, output.as_deref(), base64),
         Command::Diff { old, new, fail_on } => compare(bench, dir, [&old, &new], &fail_on),
@@ -142,7 +145,7 @@ fn check(dir: &Path) -> anyhow::Result<Answer> {
     let manifest = Manifest::load(dir)?;
     let releases: Vec<_> = manifest.services.iter().map(|_| "0".repeat(12)).collect();
     let lock = Lockfile::fitting(&manifest)?;
-    let files = template::image(&template::View::new(&manifest, &releases, os_of(&manifest)))?;
+    let files = template::image(&template::View::new(&manifest, &releases, inputs::os_of(&manifest)))?;
     let names: Vec<_> =
         manifest.services.iter().map(|service| format!("{} at {}", service.name, service.path)).collect();
     let text = format!(
@@ -158,13 +161,7 @@ fn check(dir: &Path) -> anyhow::Result<Answer> {
 }
 
 fn collect(manifest: &Manifest, agent: &Agent, lock: Option<&Lockfile>) -> anyhow::Result<Inputs> {
-    Inputs::collect(manifest, &inputs::find_agent(agent.named().as_deref())?, lock, os_of(manifest))
-}
-
-/// What the manifest's base is.
-fn os_of(manifest: &Manifest) -> &'static Os {
-    // Any Debian will do for a root that is none of Kiln's own: its build refuses what is none.
-    Os::of_suite(Suite::find(&manifest.image.base).unwrap_or(&SUITES[0]))
+    Inputs::collect(manifest, &inputs::find_agent(agent.named().as_deref())?, lock, inputs::os_of(manifest))
 }
 
 fn move_lock(bench: &Arc<Bench>, dir: &Path, app_alone: bool) -> anyhow::Result<Answer> {
@@ -186,21 +183,38 @@ fn bake_image(bench: &Arc<Bench>, dir: &Path, agent: &Agent) -> anyhow::Result<A
     Answer::new(receipt.to_string(), &receipt)
 }
 
-fn provision_root(bench: &Arc<Bench>, dir: &Path, root: &Path, agent: &Agent) -> anyhow::Result<Answer> {
-    let manifest = Manifest::load(dir)?;
+fn provision_root(
+    bench: &Arc<Bench>,
+    dir: &Path,
+    root: &Path,
+    bundle: Option<&Path>,
+    agent: &Agent,
+) -> anyhow::Result<Answer> {
     let found = root.canonicalize();
     let root = found.with_context(|| {
         format!("failed to find the root '{}': name a folder with a root, or '/'", root.display())
     })?;
     let os = Os::of_root(&root)?;
-    let inputs = Inputs::collect(&manifest, &inputs::find_agent(agent.named().as_deref())?, None, os)?;
+    let (manifest, inputs) = if let Some(bundle) = bundle {
+        bundle::open(bundle, os)?
+    } else {
+        let manifest = Manifest::load(dir)?;
+        let inputs = Inputs::collect(&manifest, &inputs::find_agent(agent.named().as_deref())?, None, os)?;
+        (manifest, inputs)
+    };
+    let seal = bundle.is_some();
     host::need_root("provisioning a root")?;
     host::need(&[host::SANDBOX])?;
     let text = format!("{} carries image '{}', services ready to start", root.display(), manifest.image.name);
     own_ground()?;
     let steps = interruptible(bench, move |bench| {
         let _in_use = cache::InUse::begin(bench)?;
-        provision::onto(bench, &root, &manifest, &inputs)
+        let steps = provision::onto(bench, &root, &manifest, &inputs)?;
+        if seal {
+            let files = bundle::seal(&root)?;
+            bench.report.say(&format!("cleaned, and looked through: {files} files, no findings"));
+        }
+        Ok(steps)
     })?;
     Answer::new(text, &serde_json::json!({ "steps": steps }))
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use ignore::WalkBuilder;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// Folders that no build may take from the developer's machine.
@@ -29,7 +30,7 @@ const NEVER: [&str; 14] = [
 ];
 
 /// A file or symbolic link of an app.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Relative to the part's folder.
     pub path: PathBuf,
@@ -38,7 +39,8 @@ pub struct Source {
 }
 
 /// What a [`Source`] is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A regular file; whether it may be executed.
     File {

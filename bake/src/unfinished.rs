@@ -6,13 +6,17 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kiln_ami::{Clients, Head, Journal, Open, Published, Undone, abort as undo, open_publications};
 use kiln_image::lock::Lock;
 use serde::Serialize;
 
 use crate::bench::Bench;
+use crate::builder;
+use crate::cli::Agent;
 use crate::failure::Failure;
+use crate::inputs::{self, Inputs};
 use crate::manifest::{Manifest, Publish};
 use crate::publish::{Wishes, after, clients, hold, perform, spec, waits};
 use crate::store::Store;
@@ -54,7 +58,7 @@ struct Held {
 /// # Errors
 /// The image is not on this machine, or the publication fails once more.
 pub async fn resume(
-    bench: &Bench,
+    bench: &Arc<Bench>,
     dir: &Path,
     chosen: &Chosen,
     interrupted: impl Future<Output = ()>,
@@ -65,6 +69,15 @@ pub async fn resume(
     let mut done = Vec::new();
     for mut held in find(bench, dir, &store, chosen).await? {
         let head = held.journal.head().clone();
+        if head.base.is_some() {
+            let manifest = Manifest::load(dir)?;
+            let agent = inputs::find_agent(Agent::environment().as_deref())?;
+            let inputs = Inputs::collect(&manifest, &agent, None, inputs::os_of(&manifest))?;
+            bench.report.say(&format!("going on with {} of {}", head.publication, head.owner));
+            let begun = (&held.clients, &mut held.journal);
+            done.push(builder::resume(bench, &manifest, &inputs, begun, interrupted.as_mut()).await?);
+            continue;
+        }
         let found = store.resolve(Some(&head.digest)).map_err(|_| {
             Failure::Usage(format!(
                 "{} publishes image {}, which is not on this machine: 'kiln bake' of the same commit makes the same bytes; or remove what it left with 'kiln abort {}'",
@@ -73,7 +86,7 @@ pub async fn resume(
         })?;
         bench.report.say(&format!("going on with {} of {}", head.publication, head.owner));
         let spec = spec(&store, &found, &held.clients, &wishes).await?;
-        let work = perform(bench, &found, &held.clients, &spec, &mut held.journal, interrupted.as_mut());
+        let work = perform(bench, &found.dir, &held.clients, &spec, &mut held.journal, interrupted.as_mut());
         done.push(work.await?);
     }
     Ok(done)
@@ -123,7 +136,9 @@ async fn find(bench: &Bench, dir: &Path, store: &Store, chosen: &Chosen) -> anyh
     let region = chosen.region.clone().or(manifest.region);
     let clients = clients(region.as_deref()).await?;
     bench.report.say(&format!("no journal here; looking for tags in {}", clients.region));
-    let open = open_publications(&clients, Some(&manifest.image.name), &after(&chosen.publish)).await?;
+    let bucket = manifest.builder.as_ref().map(|builder| builder.bucket.as_str());
+    let open =
+        open_publications(&clients, Some(&manifest.image.name), &after(&chosen.publish), bucket).await?;
     for open in choose(open.into_iter().filter(|open| meant(&open.head)).collect(), chosen)? {
         let (lock, path) = hold(store, &open.head)?;
         found.push(Held { journal: open.journal(&path)?, clients: clients.clone(), _lock: lock });

@@ -115,6 +115,10 @@ impl Machines {
         Ok(())
     }
 
+    pub(crate) fn root(&self, id: &str) -> Option<PathBuf> {
+        self.lock().get(id).map(|machine| machine.root.path().to_owned())
+    }
+
     pub(crate) fn ids(&self) -> Vec<String> {
         self.lock().keys().cloned().collect()
     }

@@ -240,6 +240,11 @@ impl Scene {
         self.machines.start(id).await
     }
 
+    /// Where its root is, in the mounts of this process.
+    pub fn root(&self, id: &str) -> Option<PathBuf> {
+        self.machines.root(id)
+    }
+
     /// Whether it runs.
     pub fn is_on(&self, id: &str) -> bool {
         self.machines.instance(id).is_some_and(|instance| !instance.is_off())

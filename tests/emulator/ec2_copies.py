@@ -35,7 +35,11 @@ def patch():
     modify, disable = AmisResponse.modify_image_attribute, AmisResponse.disable_image
 
     def share(self):
-        image = image_of(self.ec2_backend, self._get_params()["ImageId"])
+        params = self._get_params()
+        image = image_of(self.ec2_backend, params["ImageId"])
+        if "ImdsSupport" in params:
+            image.imds_support = params["ImdsSupport"]["Value"]
+            return EmptyResult()
         if image.state != "available":
             raise EC2ClientError("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available")
         snapshot = self.ec2_backend.snapshots.get(getattr(image, "from_snapshot", None))
@@ -191,12 +195,13 @@ def holdings():
                     | {"encrypted": snapshot.encrypted, "key": snapshot.kms_key_id}
                     | {"blocks": len(held.blocks) if held else None}
                 )
-            for image in list(backend.amis.values()):
+            for image in [image for image in list(backend.amis.values()) if image.owner_id == account]:
                 found["images"].append(
                     {"id": image.id, "region": region, "name": image.name, "state": image.state}
                     | {"tags": tags(image), "snapshot": getattr(image, "from_snapshot", None)}
                     | {"shared": [p.get("UserId") for p in image.launch_permissions]}
                     | {"deprecated": getattr(image, "deprecation_time", None)}
+                    | {"imds": getattr(image, "imds_support", None)}
                 )
     for regions in list(ssm_backends.values()):
         for region, backend in list(regions.items()):

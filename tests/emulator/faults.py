@@ -61,8 +61,9 @@ class Faults:
             with self.lock:
                 self.call = {name: call[name] for name in ("service", "region", "operation")}
                 self.call["after"] = bool(fault.get("after"))
+                released = self.releases
             self.holds.set()
-            self.releases.wait(HOLD)
+            released.wait(HOLD)
             cut(environ)
         if kind == "reset":
             cut(environ)
@@ -72,7 +73,9 @@ class Faults:
         return self.call if self.holds.wait(HOLD) else None
 
     def release(self):
-        self.releases.set()
+        with self.lock:
+            held, self.holds, self.releases = self.releases, threading.Event(), threading.Event()
+        held.set()
 
 
 def cut(environ):

@@ -7,7 +7,10 @@
     POST /kiln/state            {snapshot_looks, image_looks, image_end, encrypted, parameter_looks, give_up}: see the
                                 SETTINGS of each module; give_up ends uploads as their timeout does
     GET  /kiln/snapshots        {id: {status, blocks, bytes}}
-    GET  /kiln/holdings         {images, snapshots, parameters} of all regions, with tags
+    GET  /kiln/holdings         {images, snapshots, parameters} of all regions, with tags, and what builders have made:
+                                {instances, groups, volumes, objects}
+    POST /kiln/furnish          an account to bake on instances in: {base, subnet, bucket}
+    POST /kiln/stopped          {instance} has powered itself off
     POST /kiln/reset            forgets calls and faults
     POST /kiln/wipe             forgets everything
 
@@ -20,6 +23,7 @@ import threading
 from urllib.parse import parse_qsl
 
 import ebs_strict
+import ec2_builders
 import ec2_copies
 import ec2_images
 import ssm_images
@@ -39,7 +43,9 @@ EBS = [
     ("GET", re.compile(r"^/snapshots/(?P<SnapshotId>[^/]+)/changedblocks$"), "ListChangedBlocks"),
 ]
 
-SETTINGS = [ebs_strict.SETTINGS, ec2_images.SETTINGS, ssm_images.SETTINGS]
+SETTINGS = [ebs_strict.SETTINGS, ec2_builders.SETTINGS, ec2_images.SETTINGS, ssm_images.SETTINGS]
+
+OBJECTS = {"PUT": "PutObject", "GET": "GetObject", "DELETE": "DeleteObject"}
 
 
 class Front:
@@ -92,7 +98,12 @@ class Front:
                 return answer_json(ebs_strict.contents())
             if path == "/kiln/holdings":
                 ssm_images.settle_all()
-                return answer_json(ec2_copies.holdings())
+                return answer_json(ec2_copies.holdings() | ec2_builders.holdings())
+            if path == "/kiln/furnish" and request.method == "POST":
+                return answer_json(ec2_builders.furnish())
+            if path == "/kiln/stopped" and request.method == "POST":
+                ec2_builders.stopped(request.get_json(force=True)["instance"])
+                return answer_json({})
             if path == "/kiln/faults" and request.method == "POST":
                 self.faults.add(request.get_json(force=True))
                 return answer_json({})
@@ -116,7 +127,7 @@ def wipe():
     from moto.moto_api._internal import moto_api_backend
 
     moto_api_backend.reset()
-    for memory in (ebs_strict.TOKENS, ec2_copies.COPIES, ssm_images.WAITING):
+    for memory in (ebs_strict.TOKENS, ec2_builders.TOKENS, ec2_copies.COPIES, ssm_images.WAITING):
         memory.clear()
 
 
@@ -134,8 +145,17 @@ class Rewound:
 
 def describe(request):
     """What a request asks for, as AWS names it."""
-    scope = SCOPE.search(request.headers.get("Authorization", ""))
+    presigned = f"Credential={request.args.get('X-Amz-Credential', '')}"
+    scope = SCOPE.search(request.headers.get("Authorization", presigned))
     key, region, service = scope.groups() if scope else ("unknown", "unknown", "unknown")
+    if service == "s3" and request.method in OBJECTS:
+        return {
+            "service": service,
+            "region": region,
+            "key": key,
+            "operation": OBJECTS[request.method],
+            "params": {"path": request.path},
+        }
     return {"service": service, "region": region, "key": key} | operation_of(service, request)
 
 

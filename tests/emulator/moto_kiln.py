@@ -13,6 +13,7 @@ import threading
 
 import cloudwatch_cbor
 import ebs_strict
+import ec2_builders
 import ec2_copies
 import ec2_images
 import lifecycle
@@ -51,6 +52,7 @@ def main():
     ebs_strict.patch()
     ec2_images.patch()
     ec2_copies.patch()
+    ec2_builders.patch()
     ssm_images.patch()
     lifecycle.patch()
     moto = DomainDispatcherApplication(create_backend_app)

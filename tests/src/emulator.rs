@@ -22,9 +22,15 @@ pub struct Emulator {
 impl Emulator {
     /// Starts one on a free port of loopback; a test without it fails, with the reason.
     pub fn start() -> Self {
+        Self::start_on("127.0.0.1")
+    }
+
+    /// Starts one where instances of a stage reach it, too.
+    pub fn start_on(host: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("emulator/start");
         let log = tempfile::NamedTempFile::new().expect("a file for the stand-in's log");
         let mut process = Command::new(script)
+            .args(["-H", host])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log.reopen().expect("the log opens twice"))
@@ -39,7 +45,7 @@ impl Emulator {
         });
         let url = told.recv_timeout(START).unwrap_or_default().trim().to_owned();
         let said = std::fs::read_to_string(log.path()).unwrap_or_default();
-        if !url.starts_with("http://127.0.0.1:") {
+        if !url.starts_with(&format!("http://{host}:")) {
             let _ = process.kill();
             let _ = process.wait();
             panic!("the AWS stand-in did not start (it needs python3-venv and PyPI): {said}");
@@ -126,7 +132,8 @@ impl Emulator {
         self.ask("GET", "snapshots", &Value::Null)
     }
 
-    /// What exists in all regions: `images`, `snapshots` and `parameters`, with their tags.
+    /// What exists in all regions: `images`, `snapshots` and `parameters`, with their tags; and of builders `instances`,
+    /// `groups`, `volumes` and `objects`.
     pub fn holdings(&self) -> Value {
         self.ask("GET", "holdings", &Value::Null)
     }
@@ -139,6 +146,16 @@ impl Emulator {
     /// Cuts off what is held.
     pub fn release(&self) {
         self.ask("POST", "release", &Value::Null);
+    }
+
+    /// Puts a vendor's image, a subnet and a bucket into the account: what there has to be to bake on instances.
+    pub fn furnish(&self) -> Value {
+        self.ask("POST", "furnish", &Value::Null)
+    }
+
+    /// Tells that an instance has powered itself off.
+    pub fn stopped(&self, instance: &str) {
+        self.ask("POST", "stopped", &serde_json::json!({ "instance": instance }));
     }
 
     /// Forgets everything: an account that nobody has used.

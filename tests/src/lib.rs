@@ -8,6 +8,7 @@
 pub mod browser;
 pub mod disk;
 pub mod emulator;
+pub mod killed;
 pub mod leftovers;
 pub mod programs;
 pub mod publication;

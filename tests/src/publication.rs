@@ -39,6 +39,16 @@ impl Publication {
         std::fs::write(&path, format!("{text}\n[publish]\n{keys}")).expect("the manifest can be written");
     }
 
+    /// Adds `[builder]` to the manifest: what [`Emulator::furnish`] puts into the account.
+    pub fn bakes_on_instance(&self) {
+        let path = self.app().join("kiln.toml");
+        let text = std::fs::read_to_string(&path).expect("the manifest");
+        let base = "base = { name = \"debian-12-amd64-*\", owner = \"136693071363\" }";
+        let rest = "subnet = \"subnet-0123456789abcdef0\"\nbucket = \"shop-bakes\"\n";
+        std::fs::write(&path, format!("{text}\n[builder]\n{base}\n{rest}"))
+            .expect("the manifest can be written");
+    }
+
     /// The app's folder.
     pub fn app(&self) -> PathBuf {
         self.folder.path().join("shop")
@@ -82,10 +92,10 @@ impl Publication {
         command
     }
 
-    /// Kills `kiln publish` while a call is held, as `faults` say; that call's operation.
-    pub fn killed(&self, aws: &Emulator, faults: &Value) -> String {
+    /// Kills a command while a call is held, as `faults` say; that call's operation.
+    pub fn killed(&self, aws: &Emulator, arguments: &[&str], faults: &Value) -> String {
         aws.fail(faults);
-        let mut command = self.kiln(aws, &["publish"]);
+        let mut command = self.kiln(aws, arguments);
         let mut process = command.stderr(Stdio::null()).spawn().expect("kiln starts");
         let held = aws.held();
         process.kill().expect("it lives until it is killed");

@@ -1,96 +1,22 @@
-//! `kiln publish` dies by SIGKILL at every call of AWS in turn, before the call is carried out and after; then one
-//! run goes on with `kiln resume`, another takes back with `kiln abort`. What exists afterwards is all or nothing.
-
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! `kiln publish` dies at every call of AWS in turn; then it is finished, or taken back.
 
 use kiln_tests::emulator::Emulator;
+use kiln_tests::killed::{Case, Left, list};
 use kiln_tests::programs::run;
 use kiln_tests::publication::{DIGEST, Publication};
 use serde_json::{Value, json};
 
-/// What is left of a publication.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Everything,
-    Nothing,
-}
-
-/// Emulators that work side by side.
-const LANES: usize = 3;
+const PUBLISH: Case = Case { command: &["publish"], begins: 1, left };
 
 #[test]
 fn killed_at_any_call_it_is_finished_or_removed() {
-    let shop = shop();
-    let aws = Emulator::start();
-    quick(&aws);
-    run(&mut shop.kiln(&aws, &["publish"])).expect_code(0);
-    assert_eq!(left(&aws), Ok(Left::Everything));
-    let last = aws.all_calls().len();
-    let before = aws.all_calls().len();
-    let again = run(&mut shop.kiln(&aws, &["publish"])).expect_code(0);
-    let again: Value = serde_json::from_str(&again.stdout).expect("a receipt");
-    assert_eq!((&again["adopted"], &again["changed"]), (&json!(true), &json!([])));
-    let asked = aws.all_calls().split_off(before);
-    let reads = |call: &Value| {
-        call["operation"].as_str().is_some_and(|name| name.starts_with("Describe") || name.starts_with("Get"))
-    };
-    assert!(asked.iter().all(reads), "what is published is only looked at");
-
-    let next = AtomicUsize::new(1);
-    let table = Mutex::new(BTreeMap::new());
-    std::thread::scope(|lanes| {
-        for _ in 0..LANES {
-            lanes.spawn(|| {
-                let (shop, aws) = (shop.elsewhere(true), Emulator::start());
-                quick(&aws);
-                loop {
-                    let number = next.fetch_add(1, Ordering::SeqCst);
-                    if number > last {
-                        break;
-                    }
-                    let row = row(&shop, &aws, number, last);
-                    table.lock().expect("no lane panics with it").insert(number, row);
-                }
-            });
-        }
-    });
-    let table = table.into_inner().expect("no lane panicked");
-    let leaks =
-        table.values().flat_map(|row: &Row| &row.cells).filter(|cell| cell.starts_with("LEAK")).count();
-    show(&table, leaks);
-    assert_eq!(leaks, 0, "of {} cases", 4 * last);
-}
-
-/// What became of a publication that was killed at one call, in four ways.
-struct Row {
-    operation: String,
-    cells: Vec<String>,
-}
-
-fn row(shop: &Publication, aws: &Emulator, number: usize, last: usize) -> Row {
-    let mut row = Row { operation: String::new(), cells: Vec::new() };
-    for (after, command) in [(false, "resume"), (true, "resume"), (false, "abort"), (true, "abort")] {
-        row.operation = killed_at(shop, aws, number, after);
-        let ended = run(&mut shop.kiln(aws, &[command]));
-        let found = left(aws);
-        let settled = number == last && after;
-        let wanted = if command == "resume" || settled { Left::Everything } else { Left::Nothing };
-        let good = ended.code == Some(0) && found == Ok(wanted) && shop.journals() == 0;
-        row.cells.push(match (&found, good) {
-            (Ok(found), true) => format!("{found:?}").to_lowercase(),
-            _ => format!("LEAK {found:?} exit {:?} {}", ended.code, ended.stderr.trim()),
-        });
-    }
-    row
+    PUBLISH.at_every_call(&shop());
 }
 
 #[test]
 fn another_machine_finds_it_by_its_tags() {
     let shop = shop();
     let aws = Emulator::start();
-    quick(&aws);
     for (operation, with_image, command, wanted) in [
         ("PutSnapshotBlock", true, "resume", Left::Everything),
         ("CompleteSnapshot", true, "resume", Left::Everything),
@@ -101,7 +27,7 @@ fn another_machine_finds_it_by_its_tags() {
         ("CopyImage", false, "abort", Left::Nothing),
         ("CreateTags", false, "abort", Left::Nothing),
     ] {
-        killed(
+        PUBLISH.killed(
             &shop,
             &aws,
             &json!([{"kind": "hold", "operation": operation, "after": operation != "CreateTags"}]),
@@ -119,26 +45,11 @@ fn another_machine_finds_it_by_its_tags() {
         assert_eq!(other.journals(), 0);
     }
 
-    killed(&shop, &aws, &json!([{"kind": "hold", "operation": "PutSnapshotBlock"}]));
+    PUBLISH.killed(&shop, &aws, &json!([{"kind": "hold", "operation": "PutSnapshotBlock"}]));
     let name = aws.holdings()["snapshots"][0]["tags"]["kiln:publication"].clone();
     let name = name.as_str().expect("a snapshot names its publication").to_owned();
     let refused = run(&mut shop.elsewhere(false).kiln(&aws, &["resume", &name])).expect_code(2);
     assert!(refused.stderr.contains("'kiln bake' of the same commit"), "{}", refused.stderr);
-}
-
-fn quick(aws: &Emulator) {
-    aws.set(&json!({"snapshot_looks": 1, "image_looks": 1}));
-}
-
-/// Kills `kiln publish` while the call of that number is held; the operation.
-fn killed_at(shop: &Publication, aws: &Emulator, number: usize, after: bool) -> String {
-    killed(shop, aws, &json!([{"kind": "hold", "at": number, "after": after}]))
-}
-
-fn killed(shop: &Publication, aws: &Emulator, faults: &Value) -> String {
-    aws.wipe();
-    shop.forget();
-    shop.killed(aws, faults)
 }
 
 /// All of the publication, nothing of it, or what else there is.
@@ -172,20 +83,6 @@ fn left(aws: &Emulator) -> Result<Left, String> {
     };
     let good = images.len() == 2 && snapshots.len() == 2 && place("us-east-1") && place("eu-west-1");
     if good { Ok(Left::Everything) } else { Err(held.to_string()) }
-}
-
-fn list(value: &Value) -> Vec<Value> {
-    value.as_array().cloned().unwrap_or_default()
-}
-
-#[expect(clippy::print_stdout, reason = "the table is what the story is about")]
-fn show(table: &BTreeMap<usize, Row>, leaks: usize) {
-    println!("killed at                        before, resume  after, resume   before, abort   after, abort");
-    for (number, Row { operation, cells }) in table {
-        let cells: Vec<_> = cells.iter().map(|cell| format!("{cell:<15}")).collect();
-        println!("{number:>3} {operation:<28} {}", cells.join(" "));
-    }
-    println!("{} cases, {leaks} leaks", 4 * table.len());
 }
 
 /// An app whose image is copied, shared, deprecated in time, and named by a parameter.

@@ -76,7 +76,7 @@ fn what_nothing_uses_goes_step_by_step() {
 fn what_even_the_journal_lost_is_found_by_its_expiry() {
     let shop = Publication::new();
     let aws = Emulator::start();
-    shop.killed(&aws, &json!([{"operation": "CreateTags", "kind": "hold"}]));
+    shop.killed(&aws, &["publish"], &json!([{"operation": "CreateTags", "kind": "hold"}]));
     shop.forget();
 
     let fresh = gc(&shop, &aws, &["gc", "--orphans", "--apply"]);

@@ -21,6 +21,7 @@ pub(super) struct ManifestFile {
     pub(super) expect: ExpectTable,
     #[serde(default)]
     pub(super) publish: PublishTable,
+    pub(super) builder: Option<Spanned<BuilderTable>>,
     #[serde(default)]
     pub(super) rehearse: RehearseTable,
     pub(super) userdata: Option<Spanned<UserDataTable>>,
@@ -89,6 +90,43 @@ pub(super) struct PublishTable {
     #[serde(default)]
     pub(super) tags: BTreeMap<String, Text>,
     pub(super) keep: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BuilderTable {
+    pub(super) base: Spanned<BaseKey>,
+    #[serde(rename = "type")]
+    pub(super) instance_type: Option<Text>,
+    pub(super) subnet: Text,
+    pub(super) bucket: Text,
+    pub(super) profile: Option<Text>,
+    pub(super) lifetime: Option<Text>,
+}
+
+/// An AMI's id, or where to look for one.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "base is an id as in \"ami-…\", { name = \"debian-12-amd64-*\", owner = \"136693071363\" } or { parameter = \"/aws/service/debian/release/12/latest/amd64\" }"
+)]
+pub(super) enum BaseKey {
+    Id(String),
+    Newest(NewestBase),
+    Parameter(ParameterBase),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewestBase {
+    pub(super) name: String,
+    pub(super) owner: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ParameterBase {
+    pub(super) parameter: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -24,7 +24,8 @@ pub(super) struct Rules<'a> {
 
 pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manifest, Places), Complaints> {
     let mut rules = Rules { text, complaints: Complaints::default() };
-    let ManifestFile { image: table, services: tables, aws, expect, publish, rehearse, userdata } = file;
+    let ManifestFile { image: table, services: tables, aws, expect, publish, builder, rehearse, userdata } =
+        file;
     let base_place = table.base.as_ref().map_or(0..0, Spanned::span);
     let image = Image {
         name: rules.name("image name", &table.name, IMAGE_NAME_MAX),
@@ -65,10 +66,21 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
     let expect = rules.expect(expect);
     let region = aws.region.map(Spanned::into_inner);
     let publish = rules.publish(publish, region.as_deref());
+    let builder = builder.map(|table| rules.builder(table.into_inner()));
     let userdata = rules.userdata(userdata, &services, &mut places);
     rules.complaints.into_result()?;
     Ok((
-        Manifest { dir: dir.to_owned(), image, services, region, expect, publish, rehearse, userdata },
+        Manifest {
+            dir: dir.to_owned(),
+            image,
+            services,
+            region,
+            expect,
+            publish,
+            builder,
+            rehearse,
+            userdata,
+        },
         places,
     ))
 }

@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use anyhow::bail;
 use kiln_ami::{Clients, PublishSpec, Terms};
+use tokio::runtime::Runtime;
 
 use super::Answer;
 use crate::bench::Bench;
-use crate::cli::{Gc, Publish, Unfinished};
-use crate::gc;
+use crate::cli::{Agent, Gc, Publish, Unfinished};
+use crate::inputs::Inputs;
+use crate::interrupt::kill_children;
 use crate::manifest::{self, Manifest};
 use crate::plan::{Plan, There};
 use crate::publish::{self, Wishes};
 use crate::signals::{runtime, signalled};
 use crate::store::Store;
 use crate::unfinished::{self, Chosen};
+use crate::{builder, gc, host, outlook};
 
 /// The manifest's region and `[publish]`. An image can be published without its app at hand; a manifest that is there
 /// has to be valid, or shares and copies would be forgotten.
@@ -41,6 +44,40 @@ pub(super) fn there(manifest: &Manifest, plan: &Plan) -> anyhow::Result<There> {
         let image_id = kiln_ami::published(&clients, &spec).await?;
         Ok(There { region: clients.region, name: spec.image_name(), image_id })
     })
+}
+
+/// Reads the app for a bake on an instance, and asks AWS for its base.
+fn prepare(
+    dir: &Path,
+    agent: &Agent,
+    runtime: &Runtime,
+) -> anyhow::Result<(Manifest, Inputs, builder::Prepared)> {
+    let manifest = Manifest::load(dir)?;
+    builder::table(&manifest)?;
+    let inputs = super::collect(&manifest, agent, None)?;
+    let prepared = runtime.block_on(builder::prepare(&manifest, &inputs, None))?;
+    Ok((manifest, inputs, prepared))
+}
+
+pub(super) fn bake(bench: &Arc<Bench>, dir: &Path, agent: &Agent) -> anyhow::Result<Answer> {
+    host::need(&[host::SANDBOX])?;
+    super::own_ground()?;
+    let runtime = runtime()?;
+    let (manifest, inputs, prepared) = prepare(dir, agent, &runtime)?;
+    let interrupted = async {
+        signalled().await;
+        bench.interrupt.raise();
+        kill_children();
+    };
+    let baked = builder::bake(bench, &manifest, &inputs, &prepared, interrupted);
+    let published = runtime.block_on(baked)?;
+    Answer::new(publish::table(&published), &published)
+}
+
+pub(super) fn plan(bench: &Arc<Bench>, dir: &Path, agent: &Agent) -> anyhow::Result<Answer> {
+    let (manifest, inputs, prepared) = prepare(dir, agent, &runtime()?)?;
+    let plan = outlook::on_instance(bench, &manifest, &inputs, &prepared);
+    Answer::new(plan.to_string(), &plan)
 }
 
 pub(super) fn send(bench: &Arc<Bench>, dir: &Path, what: Publish) -> anyhow::Result<Answer> {
@@ -80,7 +117,8 @@ pub(super) fn collect(dir: &Path, what: &Gc) -> anyhow::Result<Answer> {
         let mut places: Vec<Clients> = others.map(|region| home.in_region(region)).collect();
         places.insert(0, home);
         if what.orphans {
-            gc::orphans(&places, name, what.apply).await
+            let bucket = manifest.builder.as_ref().map(|builder| builder.bucket.as_str());
+            gc::orphans(&places, name, bucket, what.apply).await
         } else {
             gc::images(&places, name, terms, what.apply).await
         }

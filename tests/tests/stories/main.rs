@@ -4,6 +4,7 @@
 //! behind) or writes beside the one image (a rehearsal) is a program of its own, for it wants nobody beside it.
 
 mod budgets;
+mod builder;
 mod cloud_init;
 mod conformance;
 mod doctor;
