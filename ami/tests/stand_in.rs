@@ -8,7 +8,10 @@ mod theirs;
 use std::time::{Duration, Instant};
 
 use aws_sdk_ebs::error::ProvideErrorMetadata;
-use aws_sdk_ec2::types::{BlockDeviceMapping, EbsBlockDevice, ImageState, SnapshotState};
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, EbsBlockDevice, HttpTokensState, ImageState, InstanceMetadataOptionsRequest,
+    SnapshotState,
+};
 use kiln_ami::Clients;
 use kiln_tests::emulator::Emulator;
 use serde_json::json;
@@ -53,8 +56,9 @@ async fn a_copy_is_an_image_of_its_own_and_references_are_found() {
     assert!(copied("b", "shop-2").await.is_err(), "the name is taken");
     available(&clients, &copy).await;
 
+    let metadata = InstanceMetadataOptionsRequest::builder().http_tokens(HttpTokensState::Required).build();
     let run = clients.ec2.run_instances().image_id(&copy).min_count(1).max_count(1);
-    run.send().await.expect("an instance");
+    run.metadata_options(metadata).send().await.expect("an instance");
     let references = clients.ec2.describe_image_references().image_ids(&copy).image_ids(&image);
     let references = references.include_all_resource_types(true).send().await.expect("references");
     let who: Vec<_> = references.image_references().iter().filter_map(|found| found.image_id()).collect();
