@@ -1,5 +1,6 @@
 //! What the app's own lock files name: the backend's `requirements.txt`, the frontend's tree.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -42,10 +43,16 @@ pub(super) fn npm(manifest: &Manifest) -> anyhow::Result<Vec<Npm>> {
 /// # Errors
 /// A lock file cannot be read.
 pub fn bundled(manifest: &Manifest) -> anyhow::Result<Vec<Package>> {
-    let shipped = packages(manifest)?.into_iter().filter(|found| !found.dev);
-    Ok(shipped
-        .map(|Found { package, license, .. }| sbom::npm(&package.name, &package.version, license))
-        .collect())
+    let mut shipped: BTreeMap<(String, String), Package> = BTreeMap::new();
+    for Found { package, license, .. } in packages(manifest)?.into_iter().filter(|found| !found.dev) {
+        let listed = sbom::npm(&package.name, &package.version, license);
+        let known = shipped.entry((package.name, package.version)).or_insert_with(|| listed.clone());
+        // One service's lock file may say what another's leaves open.
+        if known.license.is_none() {
+            *known = listed;
+        }
+    }
+    Ok(shipped.into_values().collect())
 }
 
 fn packages(manifest: &Manifest) -> anyhow::Result<Vec<Found>> {
@@ -53,7 +60,10 @@ fn packages(manifest: &Manifest) -> anyhow::Result<Vec<Found>> {
     for service in &manifest.services {
         if let Some(frontend) = &service.frontend {
             let lock = manifest.dir.join(frontend.lock());
-            let tree = trees::read(frontend.manager, &service.name, &read(&lock)?);
+            let own = manifest.dir.join(&frontend.dir).join("package.json");
+            let own = serde_json::from_str(&read(&own)?)
+                .with_context(|| format!("{} is not JSON", own.display()))?;
+            let tree = trees::read(frontend.manager, &service.name, &read(&lock)?, &own);
             packages.extend(tree.with_context(|| format!("failed to read {}", lock.display()))?);
         }
     }

@@ -1,6 +1,9 @@
 //! A frontend's lock file, read: npm's, pnpm's, Yarn's.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
@@ -12,20 +15,21 @@ use crate::manifest::Manager;
 /// One package of a tree, and what becomes of it.
 pub(super) struct Found {
     pub(super) package: Npm,
-    /// Only develops and builds. npm alone says so; of the others every package counts as shipped.
+    /// Only develops and builds.
     pub(super) dev: bool,
+    /// npm alone says.
     pub(super) license: Option<String>,
 }
 
-/// Every package of a lock file that comes from elsewhere.
+/// Every package of a lock file that comes from elsewhere. `own` is the package.json beside it.
 ///
 /// # Errors
 /// It is not in its manager's format.
-pub(super) fn read(manager: Manager, service: &str, text: &str) -> anyhow::Result<Vec<Found>> {
+pub(super) fn read(manager: Manager, service: &str, text: &str, own: &Value) -> anyhow::Result<Vec<Found>> {
     match manager {
         Manager::Npm => Ok(package_lock(service, &serde_json::from_str(text).context("it is not JSON")?)),
         Manager::Pnpm => pnpm_lock(service, text),
-        Manager::Yarn => yarn_lock(service, text),
+        Manager::Yarn => yarn_lock(service, text, own),
     }
 }
 
@@ -57,7 +61,32 @@ fn pnpm_lock(service: &str, text: &str) -> anyhow::Result<Vec<Found>> {
     struct Lock {
         lockfile_version: String,
         #[serde(default)]
+        importers: BTreeMap<String, Importer>,
+        #[serde(default)]
         packages: BTreeMap<String, Entry>,
+        #[serde(default)]
+        snapshots: BTreeMap<String, Snapshot>,
+    }
+    /// A folder of the app's, without what only develops and builds.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Importer {
+        #[serde(default)]
+        dependencies: BTreeMap<String, Direct>,
+        #[serde(default)]
+        optional_dependencies: BTreeMap<String, Direct>,
+    }
+    #[derive(Deserialize)]
+    struct Direct {
+        version: String,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Snapshot {
+        #[serde(default)]
+        dependencies: BTreeMap<String, String>,
+        #[serde(default)]
+        optional_dependencies: BTreeMap<String, String>,
     }
     #[derive(Deserialize)]
     struct Entry {
@@ -71,29 +100,71 @@ fn pnpm_lock(service: &str, text: &str) -> anyhow::Result<Vec<Found>> {
         commit: Option<String>,
         tarball: Option<String>,
     }
-    let Lock { lockfile_version, packages } =
+    let Lock { lockfile_version, importers, packages, snapshots } =
         serde_saphyr::from_str(text).context("it is no lock file of pnpm")?;
     if lockfile_version != "9.0" {
         bail!("its version is {lockfile_version}, and 9.0 is read");
     }
+    // `react-dom@19.0.0(react@19.0.0)`; of an alias the version is the real one's whole key.
+    let key = |name: &str, version: &str| {
+        let plain = format!("{name}@{version}");
+        if snapshots.contains_key(&plain) { plain } else { version.to_owned() }
+    };
+    let roots = importers.values().flat_map(|own| own.dependencies.iter().chain(&own.optional_dependencies));
+    let shipped = reached(roots.map(|(name, direct)| key(name, &direct.version)), |found| {
+        let of =
+            snapshots.get(found).map(|found| found.dependencies.iter().chain(&found.optional_dependencies));
+        of.into_iter().flatten().map(|(name, version)| key(name, version)).collect()
+    });
+    let shipped: BTreeSet<&str> = shipped.iter().map(|key| key.split('(').next().unwrap_or(key)).collect();
     let read = |(key, entry): (String, Entry)| {
+        let dev = !shipped.contains(key.as_str());
         let Resolution { integrity, commit, tarball } = entry.resolution;
         let at = key.get(1..)?.find('@')? + 1;
         let (name, version) =
             (key[..at].to_owned(), entry.version.unwrap_or_else(|| key[at + 1..].to_owned()));
         let integrity = integrity.or(commit).or(tarball)?;
         let package = Npm { service: service.to_owned(), name, version, integrity };
-        Some(Found { package, dev: false, license: None })
+        Some(Found { package, dev, license: None })
     };
     Ok(packages.into_iter().filter_map(read).collect())
 }
 
-fn yarn_lock(service: &str, text: &str) -> anyhow::Result<Vec<Found>> {
+/// Everything that is reached from `roots`, by what each leads to.
+fn reached(roots: impl Iterator<Item = String>, next: impl Fn(&str) -> Vec<String>) -> BTreeSet<String> {
+    let (mut open, mut seen) = (roots.collect::<Vec<_>>(), BTreeSet::new());
+    while let Some(found) = open.pop() {
+        if !seen.contains(&found) {
+            open.extend(next(&found));
+            seen.insert(found);
+        }
+    }
+    seen
+}
+
+fn yarn_lock(service: &str, text: &str, own: &Value) -> anyhow::Result<Vec<Found>> {
     // Its error quotes the whole rest of the file.
     let Ok(lock) = yarn_lock_parser::parse_str(text) else {
         bail!("it is no lock file of Yarn");
     };
+    // `react@^19.0.0`; modern Yarn writes `react@npm:^19.0.0`.
+    let key = |name: &str, range: &str| format!("{name}@{}", range.strip_prefix("npm:").unwrap_or(range));
+    let by_key: BTreeMap<String, &yarn_lock_parser::Entry<'_>> = lock
+        .entries
+        .iter()
+        .flat_map(|entry| entry.descriptors.iter().map(move |(name, range)| (key(name, range), entry)))
+        .collect();
+    let direct =
+        ["dependencies", "optionalDependencies"].into_iter().filter_map(|kind| own[kind].as_object());
+    let roots = direct.flatten().filter_map(|(name, range)| Some(key(name, range.as_str()?)));
+    let shipped = reached(roots, |found| {
+        let of = by_key.get(found).map(|entry| entry.dependencies.iter().chain(&entry.optional_dependencies));
+        of.into_iter().flatten().map(|(name, range)| key(name, range)).collect()
+    });
+    // What the other folders of a workspace ship, the lock file does not tell from what builds them.
+    let all = !own["workspaces"].is_null();
     let read = |entry: &yarn_lock_parser::Entry<'_>| {
+        let dev = !all && !entry.descriptors.iter().any(|(name, range)| shipped.contains(&key(name, range)));
         // Neither the app's own packages nor patches over others come from elsewhere.
         if ["@workspace:", "@link:", "@portal:", "@patch:"].iter().any(|own| entry.resolved.contains(own)) {
             return None;
@@ -106,78 +177,7 @@ fn yarn_lock(service: &str, text: &str) -> anyhow::Result<Vec<Found>> {
             version: entry.version.to_owned(),
             integrity: integrity.to_owned(),
         };
-        Some(Found { package, dev: false, license: None })
+        Some(Found { package, dev, license: None })
     };
     Ok(lock.entries.iter().filter_map(read).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(manager: Manager, text: &str) -> Vec<String> {
-        let found = read(manager, "shop", text).expect("it is read");
-        let tell = |Found { package, dev, .. }: Found| {
-            let Npm { name, version, integrity, .. } = package;
-            format!("{name} {version} {integrity}{}", if dev { " dev" } else { "" })
-        };
-        found.into_iter().map(tell).collect()
-    }
-
-    #[test]
-    fn npms_tree_is_read_without_the_apps_own_packages() {
-        let tree = serde_json::json!({ "packages": {
-            "": { "name": "shop" },
-            "libs/ui": { "name": "@shop/ui", "version": "1.0.0" },
-            "node_modules/@shop/ui": { "resolved": "libs/ui", "link": true },
-            "node_modules/a/node_modules/@b/c": { "version": "2.0.0", "integrity": "sha512-x" },
-            "node_modules/alias": { "name": "real", "version": "1.0.0", "integrity": "sha512-y", "dev": true },
-            "node_modules/git": { "version": "0.1.0", "resolved": "git+ssh://git@example.com/git.git#0123" },
-        }});
-        assert_eq!(
-            told(Manager::Npm, &tree.to_string()),
-            [
-                "@b/c 2.0.0 sha512-x",
-                "real 1.0.0 sha512-y dev",
-                "git 0.1.0 git+ssh://git@example.com/git.git#0123"
-            ]
-        );
-    }
-
-    #[test]
-    fn pnpms_packages_are_read_with_scopes_and_repositories() {
-        let text = "lockfileVersion: '9.0'\nimporters:\n  .:\n    dependencies: {}\npackages:\n  '@b/c@2.0.0':\n    \
-                    resolution: {integrity: sha512-x}\n  a@1.0.0:\n    resolution: {integrity: sha512-y}\n    engines: {node: '>=18'}\n  \
-                    git@https://codeload.example.com/git/tar.gz/0123:\n    resolution: {tarball: https://codeload.example.com/git/tar.gz/0123}\n    \
-                    version: 0.1.0\nsnapshots:\n  a@1.0.0: {}\n";
-        assert_eq!(
-            told(Manager::Pnpm, text),
-            [
-                "@b/c 2.0.0 sha512-x",
-                "a 1.0.0 sha512-y",
-                "git 0.1.0 https://codeload.example.com/git/tar.gz/0123"
-            ]
-        );
-    }
-
-    #[test]
-    fn yarns_entries_are_read_of_both_formats() {
-        let classic = "# THIS IS AN AUTOGENERATED FILE. DO NOT EDIT THIS FILE DIRECTLY.\n# yarn lockfile v1\n\n\n\"@b/c@^2.0.0\", \"@b/c@^2.0.1\":\n  version \"2.0.1\"\n  resolved \"https://registry.yarnpkg.com/@b/c/-/c-2.0.1.tgz#aa\"\n  integrity sha512-x\n";
-        assert_eq!(told(Manager::Yarn, classic), ["@b/c 2.0.1 sha512-x"]);
-        let modern = "# This file is generated\n\n__metadata:\n  version: 8\n  cacheKey: 10c0\n\n\"a@npm:^1.0.0\":\n  version: 1.0.0\n  resolution: \"a@npm:1.0.0\"\n  checksum: 10c0/ff\n  languageName: node\n  linkType: hard\n\n\"shop@workspace:.\":\n  version: 0.0.0-use.local\n  resolution: \"shop@workspace:.\"\n  dependencies:\n    a: \"npm:^1.0.0\"\n  languageName: unknown\n  linkType: soft\n";
-        assert_eq!(told(Manager::Yarn, modern), ["a 1.0.0 10c0/ff"]);
-    }
-
-    #[test]
-    fn what_is_no_lock_file_is_refused() {
-        for (manager, text) in [
-            (Manager::Npm, "{"),
-            (Manager::Pnpm, "lockfileVersion: '6.0'\n"),
-            (Manager::Pnpm, "- a\n"),
-            (Manager::Pnpm, "lockfileVersion: '9.0'\npackages: [1]\n"),
-            (Manager::Yarn, "{\"a\": 1}"),
-        ] {
-            assert!(read(manager, "shop", text).is_err(), "{text}");
-        }
-    }
 }
