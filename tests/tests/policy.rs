@@ -45,6 +45,41 @@ fn and_each_of_a_bake_on_an_instance() {
     announced(&plan.stdout, &shop, &aws, &["bake", "--on", "instance"]);
 }
 
+#[test]
+fn a_base_is_found_by_its_id_and_by_a_parameter() {
+    let (shop, aws) = (shop(""), Emulator::start());
+    shop.bakes_on_instance();
+    aws.furnish();
+    let named = json!({"Name": "/vendor/debian-12", "Type": "String", "Value": "ami-0ba5e0ba5e0ba5e01"});
+    aws.json("ssm", "AmazonSSM.PutParameter", &named.to_string());
+    let path = shop.app().join("kiln.toml");
+    let text = std::fs::read_to_string(&path).expect("the manifest");
+    let newest = text.lines().find(|line| line.starts_with("base = {")).expect("a base by its name");
+    let plan = |base: &str, code: i32| {
+        std::fs::write(&path, text.replace(newest, base)).expect("it can be written");
+        run(&mut shop.kiln(&aws, &["plan", "--on", "instance"])).expect_code(code)
+    };
+    for base in ["base = \"ami-0ba5e0ba5e0ba5e01\"", "base = { parameter = \"/vendor/debian-12\" }"] {
+        let plan = plan(base, 0);
+        assert!(
+            plan.stdout.contains("ami-0ba5e0ba5e0ba5e01  debian-12-amd64-20260101-1"),
+            "{base}: {}",
+            plan.stdout
+        );
+    }
+    for (base, reason) in [
+        (
+            "base = { parameter = \"/vendor/debian-99\" }",
+            "there is no SSM parameter '/vendor/debian-99' in us-east-1",
+        ),
+        ("base = { name = \"debian-99-*\", owner = \"136693071363\" }", "whose name fits 'debian-99-*'"),
+        ("base = \"ami-00000000000000000\"", "ami-00000000000000000"),
+    ] {
+        let refused = plan(base, 1);
+        assert!(refused.stderr.contains(reason), "{base}: {}", refused.stderr);
+    }
+}
+
 fn shop(more: &str) -> Publication {
     let shop = Publication::new();
     let keys = "regions = [\"eu-west-1\"]\ndeprecate_after = \"9d\"\nparameter = \"/shop/ami\"\n";
