@@ -13,7 +13,7 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 demo:
 	tests/host/demo $(DEMO)
 
-# Every test, whole-program stories included (about half an hour from nothing, half of it when built).
+# Every test, whole-program stories included (25 minutes on two cores once the dependencies are compiled).
 # Cargo builds all programs before it runs the first test, so the stories find target/debug/kiln.
 test: host agent
 	. target/host/env && cargo test --workspace --no-fail-fast

@@ -3,7 +3,7 @@
 //! ```text
 //! Debian's mirrors ─ resolve ─┐                       ┌─▶ base root, disk tools: these .debs or none
 //! requirements.txt ───────────┼─ update ─▶ kiln.lock ─┤
-//! package-lock.json ──────────┘                       └─▶ compared with the app's own lock files
+//! the frontend's lock file ───┘                       └─▶ compared with the app's own lock files
 //! ```
 
 mod app;
