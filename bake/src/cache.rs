@@ -1,8 +1,8 @@
 //! The host's cache, bounded: what was not used for longest goes first, and nothing while a bake may need it.
 //!
 //! ```text
-//! made here      base/<key>  tools/<key>  venvs/<key>  web/<key>      goes first: a bake makes it again
-//! from elsewhere debs/<hash>.deb  uv/<version>  npm  uv-cache         goes last: mirrors drop old versions
+//! made here      base/<key>  tools/<key>  venvs/<key>  web/<key>  seen/<root>   goes first: a bake makes it again
+//! from elsewhere debs/<hash>.deb  uv/<version>  npm  uv-cache                   goes last: mirrors drop old versions
 //! ```
 
 use std::fmt;
@@ -21,8 +21,15 @@ use crate::failure::Failure;
 pub const BOUND: u64 = 20 << 30;
 
 /// Folders whose entries each come and go by themselves; `true`: they were fetched, not made.
-const PIECES: [(&str, bool); 6] =
-    [("base", false), ("tools", false), ("venvs", false), ("web", false), ("debs", true), ("uv", true)];
+const PIECES: [(&str, bool); 7] = [
+    ("base", false),
+    ("tools", false),
+    ("venvs", false),
+    ("web", false),
+    ("seen", false),
+    ("debs", true),
+    ("uv", true),
+];
 
 /// Folders that belong to another program, which keeps them as a whole.
 const WHOLES: [&str; 2] = ["npm", "uv-cache"];

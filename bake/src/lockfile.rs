@@ -136,15 +136,15 @@ impl Lockfile {
     pub fn base_spec(&self, bench: &Bench, app: &Path) -> anyhow::Result<BaseSpec> {
         let mut spec = match Suite::find(&self.base) {
             Some(suite) => BaseSpec::new(suite, self.deb.clone()),
-            None => BaseSpec::exported(self.exported(app)?),
+            None => BaseSpec::exported(self.exported(bench, app)?),
         };
         spec.mirror = bench.mirror.clone();
         spec.since = Some(self.resolved.clone());
         Ok(spec)
     }
 
-    fn exported(&self, app: &Path) -> anyhow::Result<Exported> {
-        let root = Exported::of(&app.join(&self.base))?;
+    fn exported(&self, bench: &Bench, app: &Path) -> anyhow::Result<Exported> {
+        let root = Exported::of(&app.join(&self.base), &bench.cache)?;
         if self.root.as_ref() == Some(&root.sha256) {
             return Ok(root);
         }

@@ -151,7 +151,7 @@ fn build(cache: &Path, part: &Path, spec: &BaseSpec, progress: &dyn Progress) ->
             host::run(&mut unpack, "tar", |line| progress.line(line))?;
             fs::remove_file(&script).at("remove", &script)?;
         }
-        Origin::Exported(root) => root.build(&tree, &tar, spec.epoch, progress)?,
+        Origin::Exported(root) => root.build([cache, &tree, &tar], spec.epoch, progress)?,
     }
     progress.message("hashing the base");
     let (tar_sha256, tar_size) = measure(&tar, progress)?;

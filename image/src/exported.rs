@@ -6,20 +6,21 @@
 //!
 //! Nothing is fetched or installed: what the disk needs is in there, or is named with the command that brings it.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use walkdir::WalkDir;
 
 use crate::error::{At, Error, Result};
-use crate::hash::{self, Hashing};
+use crate::hash;
 use crate::os::Os;
 use crate::progress::Progress;
 use crate::recipe::{self, Kernel};
+use crate::seen::Seen;
 use crate::suite::{self, Suite};
 use crate::{host, tools};
 
@@ -55,28 +56,37 @@ pub fn is_path(base: &str) -> bool {
 }
 
 impl Exported {
-    /// Hashes the root at `path`.
+    /// Hashes the root at `path`; `cache` remembers the hashes of its files for the next time.
     ///
     /// # Errors
     /// [`Error::Invalid`] for what is neither a folder nor an archive by its name; it cannot be read.
-    pub fn of(path: &Path) -> Result<Self> {
+    pub fn of(path: &Path, cache: &Path) -> Result<Self> {
+        Self::seen(path, cache, SystemTime::now()).map(|(root, _)| root)
+    }
+
+    /// The same at a given time; and how many files were read for it.
+    fn seen(path: &Path, cache: &Path, now: SystemTime) -> Result<(Self, usize)> {
         let path = path.canonicalize().at("find the root", path)?;
+        let mut seen = Seen::open(cache, &path, now);
         let sha256 = if path.is_dir() {
-            of_folder(&path)?
+            of_folder(&path, &mut seen)?
         } else {
             unpacker(&path)?;
-            let mut sink = Hashing::new(io::sink());
-            io::copy(&mut File::open(&path).at("open", &path)?, &mut sink).at("read", &path)?;
-            sink.finish().1
+            seen.hash(b"", &path, &path.metadata().at("look at", &path)?)?
         };
-        Ok(Self { path, sha256 })
+        Ok((Self { path, sha256 }, seen.keep()))
     }
 
     /// Makes `tree`, complete for a disk, and `tar` of it. Root only.
-    pub(crate) fn build(&self, tree: &Path, tar: &Path, epoch: u64, progress: &dyn Progress) -> Result<()> {
+    pub(crate) fn build(
+        &self,
+        [cache, tree, tar]: [&Path; 3],
+        epoch: u64,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         progress.message(&format!("unpacking {}", self.path.display()));
         self.unpack(tree, progress)?;
-        if Self::of(&self.path)? != *self {
+        if Self::of(&self.path, cache)? != *self {
             let shown = self.path.display();
             return Err(Error::Invalid(format!("'{shown}' changed while it was read: try again")));
         }
@@ -172,7 +182,7 @@ fn unpacker(path: &Path) -> Result<Option<(&'static str, &'static str)>> {
 }
 
 /// Everything in the folder that is on its own file system: names, kinds, owners, modes, times and bytes.
-fn of_folder(dir: &Path) -> Result<String> {
+fn of_folder(dir: &Path, seen: &mut Seen) -> Result<String> {
     let mut parts = Vec::new();
     let entries = WalkDir::new(dir).min_depth(1).same_file_system(true).sort_by_file_name();
     let running = |path: &Path| EMPTIED.iter().any(|name| path.parent() == Some(&dir.join(name)));
@@ -180,16 +190,14 @@ fn of_folder(dir: &Path) -> Result<String> {
         let entry = entry.at("read", dir)?;
         let (path, meta) = (entry.path(), entry.metadata().at("look at", entry.path())?);
         let kind = meta.file_type();
+        let name = path.strip_prefix(dir).unwrap_or(path).as_os_str().as_bytes().to_owned();
         let content = if kind.is_file() {
-            let mut sink = Hashing::new(io::sink());
-            io::copy(&mut File::open(path).at("open", path)?, &mut sink).at("read", path)?;
-            sink.finish().1.into_bytes()
+            seen.hash(&name, path, &meta)?.into_bytes()
         } else if kind.is_symlink() {
             fs::read_link(path).at("read", path)?.as_os_str().as_bytes().to_owned()
         } else {
             meta.rdev().to_string().into_bytes()
         };
-        let name = path.strip_prefix(dir).unwrap_or(path).as_os_str().as_bytes().to_owned();
         let facts = format!("{:o} {} {} {}", meta.mode(), meta.uid(), meta.gid(), meta.mtime());
         let capability = xattr::get(path, "security.capability").at("read the attributes of", path)?;
         let all = [&name[..], facts.as_bytes(), &content, capability.as_deref().unwrap_or_default()];
@@ -207,4 +215,63 @@ fn pack(tree: &Path, tar: &Path, epoch: u64, progress: &dyn Progress) -> Result<
     command.args(["--xattrs-include=security.capability", "--xattrs-include=user.*"]);
     command.arg("--file").arg(tar).arg("--directory").arg(tree).arg(".");
     host::run(&mut command, "tar", |line| progress.line(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, FileTimes};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_second_look_reads_nothing_and_sees_every_change_of_a_byte() {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let (root, cache) = (dir.path().join("root"), dir.path().join("cache"));
+        fs::create_dir_all(&root).expect("a folder");
+        for name in ["nginx", "python3", "with space"] {
+            fs::write(root.join(name), name).expect("a file");
+        }
+        let look = |after: u64| {
+            let now = SystemTime::now() + Duration::from_secs(after);
+            let (exported, read) = Exported::seen(&root, &cache, now).expect("a root");
+            (exported.sha256, read)
+        };
+        let (first, read) = look(0);
+        assert_eq!(read, 3);
+        assert_eq!(look(60), (first.clone(), 3), "what was changed just now may change again unseen");
+        assert_eq!(look(60), (first.clone(), 0));
+
+        // As many bytes, and the time of before.
+        let nginx = root.join("nginx");
+        let modified = fs::metadata(&nginx).and_then(|meta| meta.modified()).expect("a time");
+        let file = File::options().write(true).open(&nginx).expect("the file");
+        std::os::unix::fs::FileExt::write_all_at(&file, b"N", 0).expect("a byte");
+        file.set_times(FileTimes::new().set_modified(modified)).expect("a time");
+        let (second, read) = look(120);
+        assert!(second != first && read == 1, "{read} files read");
+        assert_eq!(look(120), (second.clone(), 0));
+
+        // Another file in the place of one, with its times.
+        fs::write(root.join("new"), "PYTHON3").expect("a file");
+        fs::rename(root.join("new"), root.join("python3")).expect("its place");
+        let (third, read) = look(180);
+        assert!(third != second && read == 1, "{read} files read");
+
+        // A memory that cannot be read is none.
+        let kept = fs::read_dir(cache.join("seen")).expect("the memory").flatten().next().expect("one root");
+        fs::write(kept.path(), "not\0what it was").expect("a file");
+        assert_eq!(look(180), (third, 3));
+    }
+
+    #[test]
+    fn an_archive_is_read_once() {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let archive = dir.path().join("root.tar");
+        fs::write(&archive, "bytes").expect("a file");
+        let later = SystemTime::now() + Duration::from_mins(1);
+        let look = || Exported::seen(&archive, dir.path(), later).expect("an archive");
+        let (first, read) = look();
+        assert_eq!((read, look()), (1, (first, 0)));
+    }
 }

@@ -21,6 +21,7 @@ pub mod ids;
 pub mod space;
 pub mod lock;
 mod hash;
+mod seen;
 mod pending;
 mod host;
 mod debian;

@@ -22,7 +22,7 @@ fn root(release: &str) -> tempfile::TempDir {
 
 fn refusal(path: &Path) -> String {
     let cache = tempfile::tempdir().expect("a cache");
-    let made = Exported::of(path).and_then(|root| {
+    let made = Exported::of(path, cache.path()).and_then(|root| {
         let spec = BaseSpec::exported(root);
         Base::ensure(cache.path(), &spec, &Silent)
     });
@@ -71,8 +71,9 @@ fn what_is_no_debian_is_refused_with_the_way_to_use_it_all_the_same() {
 
 #[test]
 fn a_folder_counts_by_all_that_is_in_it_and_not_by_where_it_is() {
-    let hash = |path: &Path| Exported::of(path).expect("a folder").sha256;
     let dir = root("ID=debian\n");
+    let cache = dir.path().join("cache");
+    let hash = |path: &Path| Exported::of(path, &cache).expect("a folder").sha256;
     let (path, moved) = (dir.path().join("root"), dir.path().join("moved"));
     let first = hash(&path);
     fs::rename(&path, &moved).expect("a move");

@@ -113,7 +113,7 @@ fn make(
         (old.root.clone(), old.deb.clone(), old.tool.clone())
     } else {
         let (deb, tool) = debian(bench, manifest)?;
-        (root(manifest)?, deb, tool)
+        (root(bench, manifest)?, deb, tool)
     };
     // The day counts only for packages that are new: an update that moves none leaves the file as it is.
     let same = old.filter(|old| old.deb == deb && old.tool == tool);
@@ -135,9 +135,9 @@ fn make(
 }
 
 /// The hash of a base that another made.
-fn root(manifest: &Manifest) -> anyhow::Result<Option<String>> {
+fn root(bench: &Bench, manifest: &Manifest) -> anyhow::Result<Option<String>> {
     let base = &manifest.image.base;
-    let exported = Suite::find(base).is_none().then(|| Exported::of(&manifest.dir.join(base)));
+    let exported = Suite::find(base).is_none().then(|| Exported::of(&manifest.dir.join(base), &bench.cache));
     Ok(exported.transpose()?.map(|root| root.sha256))
 }
 
