@@ -24,7 +24,7 @@ use crate::template::{self, Rendered, View};
 use crate::{uv, venv};
 
 /// Raised whenever Kiln does something else with the same inputs.
-const RECIPE: u32 = 4;
+const RECIPE: u32 = 5;
 
 /// The inputs of one image.
 #[derive(Debug, Clone)]

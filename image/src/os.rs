@@ -161,6 +161,11 @@ impl Os {
         })
     }
 
+    /// `ID` and `VERSION_ID` in os-release.
+    pub fn release(&self) -> (&'static str, &'static str) {
+        (self.id, self.version)
+    }
+
     /// Where a file is that Debian has at `path`.
     pub fn place<'a>(&self, path: &'a Path) -> &'a Path {
         let moved = self.moved.iter().find(|(there, _)| path == Path::new(there));

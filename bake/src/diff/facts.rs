@@ -92,9 +92,8 @@ fn shared(read: Inventory) -> Inventory {
 fn packages(inventory: &Inventory) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     if let Some(status) = inventory.text("var/lib/dpkg/status") {
-        found.extend(
-            status.split("\n\n").filter_map(sbom::deb).map(|package| (package.name, package.version)),
-        );
+        let installed = status.split("\n\n").filter_map(sbom::installed);
+        found.extend(installed.map(|(name, version)| (name.to_owned(), version.to_owned())));
     }
     for (path, text) in &inventory.texts {
         if path.starts_with("srv/")
