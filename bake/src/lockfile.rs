@@ -26,6 +26,7 @@ use crate::manifest::Manifest;
 use crate::sources;
 
 pub use app::bundled;
+pub(crate) use app::requirements;
 pub use compare::{Move, moves};
 pub use update::{Extent, Updated, ensure, update};
 

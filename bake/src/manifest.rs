@@ -14,6 +14,7 @@ mod publish;
 mod rules;
 mod sources;
 mod userdata;
+mod workers;
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ pub use complaint::{Complaint, Complaints};
 pub use manager::Manager;
 pub use publish::Publish;
 pub use userdata::UserData;
+pub use workers::Workers;
 
 /// The manifest's file name.
 pub const FILE: &str = "kiln.toml";
@@ -138,6 +140,9 @@ pub struct Backend {
     pub dir: PathBuf,
     /// `module:callable` or `module:factory()`, as gunicorn takes it.
     pub wsgi: String,
+    /// What gunicorn runs it with.
+    #[serde(skip_serializing_if = "Workers::is_default")]
+    pub workers: Workers,
 }
 
 /// A frontend in a folder with a lock file of npm, pnpm or Yarn.
@@ -211,6 +216,8 @@ pub struct Places {
     pub base: std::ops::Range<usize>,
     /// Byte ranges of `backend`, by service.
     pub backend: Vec<std::ops::Range<usize>>,
+    /// Byte ranges of `worker_class`, by service.
+    pub worker_class: Vec<std::ops::Range<usize>>,
     /// Byte ranges of `frontend`, by service.
     pub frontend: Vec<std::ops::Range<usize>>,
     /// Byte range of `[userdata]`.

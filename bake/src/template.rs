@@ -13,7 +13,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use crate::manifest::{Manifest, Service};
+use crate::manifest::{Manifest, Service, Workers};
 
 static APP: Dir<'_> = include_dir!("$OUT_DIR/templates/app");
 static IMAGE: Dir<'_> = include_dir!("$OUT_DIR/templates/image");
@@ -63,6 +63,7 @@ struct ServiceView {
     has_backend: bool,
     has_frontend: bool,
     wsgi: String,
+    gunicorn: Workers,
     health: String,
     release: String,
 }
@@ -102,6 +103,10 @@ impl ServiceView {
             has_backend: service.backend.is_some(),
             has_frontend: service.frontend.is_some(),
             wsgi: service.backend.as_ref().map_or(String::new(), |backend| backend.wsgi.clone()),
+            gunicorn: service
+                .backend
+                .as_ref()
+                .map_or_else(Workers::default, |backend| backend.workers.clone()),
             health: service.health.clone().unwrap_or_else(|| "/".to_owned()),
             release: release.to_owned(),
         }
@@ -203,91 +208,4 @@ pub(crate) fn files<'a>(dir: &Dir<'a>) -> Vec<(&'a Path, &'a [u8])> {
 }
 
 #[cfg(test)]
-mod tests {
-    use kiln_image::os::KNOWN;
-
-    use super::*;
-
-    const TWO: &str = r#"
-[image]
-name = "cinema"
-[[service]]
-name = "shop"
-path = "/"
-backend = "backend"
-wsgi = "shop:create_app()"
-frontend = "frontend"
-health = "/api/health"
-[[service]]
-name = "movies"
-path = "/movies/"
-frontend = "movies"
-"#;
-
-    fn view(text: &str) -> View {
-        let (manifest, _) = Manifest::parse(text, Path::new("/app")).expect("the manifest is valid");
-        let releases: Vec<String> = manifest.services.iter().map(|_| "0123456789ab".to_owned()).collect();
-        View::new(&manifest, &releases, &KNOWN[0])
-    }
-
-    #[test]
-    fn every_template_renders_for_one_and_for_two_services() {
-        let one = TWO.split("[[service]]\nname = \"movies\"").next().expect("a first part");
-        for text in [one, TWO] {
-            let files = image(&view(text)).expect("every template renders");
-            assert!(files.iter().all(|file| !file.path.to_string_lossy().ends_with(".j2")));
-            assert!(files.iter().all(|file| !file.path.to_string_lossy().contains(PER_SERVICE)));
-            let mut paths: Vec<_> = files.iter().map(|file| &file.path).collect();
-            paths.dedup();
-            assert_eq!(paths.len(), files.len(), "no two templates write one file");
-        }
-    }
-
-    #[test]
-    fn nginx_is_configured_as_the_operating_system_has_it() {
-        let (manifest, _) = Manifest::parse(TWO, Path::new("/app")).expect("the manifest is valid");
-        let releases = ["0123456789ab".to_owned(), "ba9876543210".to_owned()];
-        for os in &KNOWN {
-            let files = image(&View::new(&manifest, &releases, os)).expect("every template renders");
-            let text = |path: &str| {
-                let file = files.iter().find(|file| file.path == Path::new(path));
-                file.map(|file| String::from_utf8_lossy(&file.content).into_owned())
-            };
-            let nginx = text("etc/nginx/nginx.conf").expect("nginx has a configuration");
-            assert!(nginx.contains(&format!("\nuser {};\n", os.web_user)), "{nginx}");
-            assert!(nginx.contains(&format!("\ninclude {};\n", os.nginx_modules)), "{nginx}");
-            let socket = text("usr/lib/systemd/system/gunicorn@.socket").expect("gunicorn has a socket");
-            assert!(socket.contains(&format!("\nSocketGroup={}\n", os.web_user)), "{socket}");
-            assert!(socket.ends_with("WantedBy=sockets.target\n"), "{socket}");
-            assert_eq!(text("etc/nginx/conf.d/brotli.conf").is_some(), os.brotli, "{}", os.name);
-        }
-    }
-
-    #[test]
-    fn what_cloud_init_is_told_goes_by_the_manifest() {
-        let told = |choice: &str| -> Vec<(String, String)> {
-            let text = TWO.replace("\"cinema\"", &format!("\"cinema\"\ncloud_init = \"{choice}\""));
-            let files = image(&view(&text)).expect("every template renders").into_iter();
-            let named = files.map(|file| {
-                (file.path.display().to_string(), String::from_utf8_lossy(&file.content).into_owned())
-            });
-            named.filter(|(path, _)| path.contains("cloud") || path.ends_with("agent.toml")).collect()
-        };
-        let [(drop_in, text), (_, agent)] = &told("take-over")[..] else { panic!("one file for it") };
-        assert_eq!(drop_in, "etc/cloud/cloud.cfg.d/99-kiln.cfg");
-        assert!(text.ends_with("\nallow_userdata: false\n"), "{text}");
-        assert!(agent.contains("\ncloud_init = \"take-over\"\n"), "{agent}");
-        let [(_, agent), units @ ..] = &told("wait")[..] else { panic!("there is an agent") };
-        assert!(agent.contains("\ncloud_init = \"wait\"\n"), "{agent}");
-        let names = ["gunicorn@.service.d", "kiln-bootstrap.service.d"]
-            .map(|unit| format!("usr/lib/systemd/system/{unit}/cloud-init.conf"));
-        assert_eq!(units.iter().map(|(path, _)| path).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
-        assert!(units.iter().all(|(_, text)| text.contains("[Unit]\nDefaultDependencies=no\n")), "{units:?}");
-    }
-
-    #[test]
-    fn the_starter_takes_another_name_in_its_manifest_alone() {
-        assert_eq!(named("name = \"shop\"   # user app-shop", "till"), "name = \"till\"   # user app-shop");
-        assert_eq!(named("wsgi = \"shop:app\"", "till"), "wsgi = \"shop:app\"");
-    }
-}
+mod tests;

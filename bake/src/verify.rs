@@ -20,6 +20,17 @@ if not callable(target):
     sys.exit(f'{sys.argv[1]} is not callable')
 ";
 
+/// Has gunicorn read its configuration and load the worker class that it names; runs none.
+const LOAD_CLASS: &str = "
+import runpy, sys
+from gunicorn.config import Config
+config = Config()
+for key, value in runpy.run_path(sys.argv[1]).items():
+    if key in config.settings:
+        config.set(key, value)
+config.worker_class
+";
+
 /// How exposed a unit may be at most, in tenths on systemd's scale of 0 (locked in) to 10: what a break-in through it could do.
 /// The agent's is its contract. nginx's first process is root, to bind port 80, and keeps five capabilities.
 const EXPOSURE: [(&str, &str); 3] =
@@ -53,22 +64,30 @@ pub fn all(bench: &Bench, root: &Path, manifest: &Manifest, units: &[String]) ->
     run(&["nginx", "-t", "-q"]).context("nginx does not accept its configuration")?;
     for service in &manifest.services {
         if let Some(backend) = &service.backend {
-            import(bench, root, service, backend)?;
+            load(bench, root, service, backend)?;
         }
     }
     Ok(())
 }
 
 /// As the service's own user, from where gunicorn will start: what it cannot read here it cannot read there.
-fn import(bench: &Bench, root: &Path, service: &Service, backend: &Backend) -> anyhow::Result<()> {
+fn load(bench: &Bench, root: &Path, service: &Service, backend: &Backend) -> anyhow::Result<()> {
     let current = format!("/srv/{}/current", service.name);
     let user = template::user(service);
     let (as_user, as_group) = (format!("--reuid={user}"), format!("--regid={user}"));
     let python = format!("{current}/venv/bin/python");
-    let command = ["setpriv", &as_user, &as_group, "--clear-groups", &python, "-c", IMPORT, &backend.wsgi];
     let sandbox = Sandbox::root(root).dir(Path::new(&format!("{current}/src")));
-    let result = sandbox.run(bench, &command);
-    result.with_context(|| {
+    let run = |script: &str, argument: &str| {
+        let command = ["setpriv", &as_user, &as_group, "--clear-groups", &python, "-c", script, argument];
+        sandbox.run(bench, &command)
+    };
+    run(LOAD_CLASS, &format!("/etc/gunicorn/{}.conf.py", service.name)).with_context(|| {
+        format!(
+            "gunicorn of service '{}' does not load worker_class '{}'",
+            service.name, backend.workers.class
+        )
+    })?;
+    run(IMPORT, &backend.wsgi).with_context(|| {
         format!("the wsgi app '{}' of service '{}' does not import", backend.wsgi, service.name)
     })?;
     Ok(())

@@ -75,7 +75,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 /// pip's format: a requirement goes on over lines that end in a backslash.
-fn requirements(service: &str, text: &str) -> Vec<Wheel> {
+pub(crate) fn requirements(service: &str, text: &str) -> Vec<Wheel> {
     let logical = text.replace("\\\r\n", " ").replace("\\\n", " ");
     let lines = logical.lines().map(str::trim).filter(|line| !line.starts_with(['#', '-']));
     let read = |line: &str| {

@@ -2,6 +2,8 @@
 
 mod values;
 
+pub(super) use values::identifier;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -51,6 +53,7 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
         .map(|table| {
             let table = table.get_ref();
             places.backend.push(table.backend.as_ref().map_or(0..0, Spanned::span));
+            places.worker_class.push(table.worker_class.as_ref().map_or(0..0, Spanned::span));
             places.frontend.push(table.frontend.as_ref().map_or(0..0, Spanned::span));
             rules.service(table)
         })
@@ -118,16 +121,30 @@ impl Rules<'_> {
                 );
             }
         }
+        let spans = [
+            ("worker_class", table.worker_class.as_ref().map(Spanned::span)),
+            ("workers", table.workers.as_ref().map(Spanned::span)),
+            ("threads", table.threads.as_ref().map(Spanned::span)),
+            ("worker_connections", table.worker_connections.as_ref().map(Spanned::span)),
+        ];
+        for (key, span) in spans {
+            if let (Some(span), None) = (span, backend) {
+                let message = format!("'{key}' is given without 'backend': it is about gunicorn's workers");
+                self.complain(span, message);
+            }
+        }
         if backend.is_none() && frontend.is_none() && wsgi.is_none() {
             let message =
                 format!("service '{name}' has neither 'backend' nor 'frontend': give it one or both");
             self.complain(table.name.span(), message);
         }
         let health = health.as_ref().map(|health| self.url_path("health", health));
-        let backend = backend
-            .as_ref()
-            .zip(wsgi.as_ref())
-            .map(|(dir, wsgi)| Backend { dir: self.inside("backend", dir), wsgi: self.wsgi(wsgi) });
+        let workers = self.workers(table);
+        let backend = backend.as_ref().zip(wsgi.as_ref()).map(|(dir, wsgi)| Backend {
+            dir: self.inside("backend", dir),
+            wsgi: self.wsgi(wsgi),
+            workers,
+        });
         let frontend = frontend.as_ref().map(|dir| Frontend {
             dir: self.inside("frontend", dir),
             build: build.as_ref().map_or("npm run build", |build| build.get_ref()).to_owned(),

@@ -6,6 +6,7 @@ use std::path::Path;
 use kiln_image::exported::is_path;
 
 use super::{Backend, Complaint, Complaints, Frontend, Manager, Manifest, Places};
+use crate::lockfile::requirements;
 
 pub(super) fn check(manifest: &Manifest, places: &Places, text: &str) -> Result<(), Complaints> {
     let mut complaints = Complaints::default();
@@ -18,6 +19,10 @@ pub(super) fn check(manifest: &Manifest, places: &Places, text: &str) -> Result<
         let place = |ranges: &[Range<usize>]| ranges.get(index).cloned().unwrap_or(0..0);
         if let Some(message) = service.backend.as_ref().and_then(|backend| backend_fault(manifest, backend)) {
             complaints.push(Complaint::at(text, place(&places.backend), message));
+        } else if let Some(message) =
+            service.backend.as_ref().and_then(|backend| class_fault(manifest, backend))
+        {
+            complaints.push(Complaint::at(text, place(&places.worker_class), message));
         }
         if let Some(message) =
             service.frontend.as_ref().and_then(|frontend| frontend_fault(manifest, frontend))
@@ -34,10 +39,7 @@ fn backend_fault(manifest: &Manifest, backend: &Backend) -> Option<String> {
         return Some(format!("backend '{dir}' is not a folder here"));
     }
     let lock = backend.lock();
-    let make = format!(
-        "make it with 'uv pip compile --generate-hashes {dir}/requirements.in -o {}'",
-        lock.display()
-    );
+    let make = format!("make it with '{}'", relock(backend));
     match std::fs::read_to_string(manifest.dir.join(&lock)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Some(format!("the lock file {} is missing: {make}", lock.display()))
@@ -47,6 +49,29 @@ fn backend_fault(manifest: &Manifest, backend: &Backend) -> Option<String> {
             format!("{} does not lock '{requirement}' to a version and its hashes: {make}", lock.display())
         }),
     }
+}
+
+/// What writes the lock file.
+fn relock(backend: &Backend) -> String {
+    let (dir, lock) = (backend.dir.display(), backend.lock());
+    format!("uv pip compile --generate-hashes {dir}/requirements.in -o {}", lock.display())
+}
+
+/// A worker class whose package is not locked; that it can be loaded is for the bake to prove.
+fn class_fault(manifest: &Manifest, backend: &Backend) -> Option<String> {
+    let package = backend.workers.package()?;
+    let lock = backend.lock();
+    let text = std::fs::read_to_string(manifest.dir.join(&lock)).unwrap_or_default();
+    let locked = requirements("", &text).iter().any(|wheel| wheel.name == package);
+    (!locked).then(|| {
+        format!(
+            "worker_class '{}' needs the package '{package}', which {} does not lock: add 'gunicorn[{package}]' to {}/requirements.in and run '{}'",
+            backend.workers.class,
+            lock.display(),
+            backend.dir.display(),
+            relock(backend)
+        )
+    })
 }
 
 fn frontend_fault(manifest: &Manifest, frontend: &Frontend) -> Option<String> {

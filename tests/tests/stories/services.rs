@@ -1,10 +1,12 @@
 //! One image, five services of one repository: each is reached under its own path, by its own user, and counts for health.
 //! On Debian 13, where the other stories are on Debian 12.
 
-use kiln_stage::{Launch, Scene};
+use kiln_stage::lifecycle::{Event, State};
+use kiln_stage::{Launch, Scene, StreamRoute};
 use kiln_tests::programs::{repository, run, target};
 use kiln_tests::starter::{self, Baked};
-use kiln_tests::story::{Plan, inside, serving};
+use kiln_tests::story::{BOOT, Plan, inside, serving};
+use kiln_tests::told::no_request_failed;
 use serde_json::Value;
 use std::process::Command;
 use std::sync::Mutex;
@@ -54,13 +56,18 @@ fn five_services_of_one_repository_answer_each_under_its_path() {
         "/help/",
     ];
     plan.users.paths = routes.map(str::to_owned).to_vec();
+    let stream = "/partners/stream?seconds=4".to_owned();
+    plan.users.stream = Some(StreamRoute { path: stream, ends_with: Some("done".to_owned()) });
     plan.play(async |scene| {
         let id = serving(scene, Launch::default(), &[]).await;
         backends(scene, &id).await;
         frontends(scene, &id).await;
         health(scene, &id).await;
-        let load = scene.users_leave().await;
-        assert_eq!(load.failed, 0, "{load:?}");
+        let held = scene.hold_stream().await.expect("a stream of gevent's");
+        scene.wish(&id, &Event::ScaledIn);
+        assert_eq!(held.end().await.cut, None, "the stream in flight at the scale-in");
+        scene.reaches(&id, State::Terminated, BOOT).await.expect("it is released");
+        no_request_failed(scene).await;
     });
 }
 
@@ -89,6 +96,10 @@ async fn backends(scene: &Scene, id: &str) {
             inside(scene, id, &["stat", "-c", "%U:%G %a", &format!("/run/gunicorn/{service}.sock")]).await;
         assert_eq!(socket.trim(), "root:www-data 660", "nginx alone reaches {service}");
     }
+    let workers = json(scene, id, "/partners/workers").await;
+    assert_eq!(workers["gevent"], true, "what would block gives way to other greenlets");
+    let limit = ["systemctl", "show", "-P", "LimitNOFILE", "gunicorn@partners.service"];
+    assert_eq!(inside(scene, id, &limit).await.trim(), "65536", "a file for each connection");
     // Pillow's own libraries are beside it in the venv, none of them is Debian's.
     let poster = get(scene, id, "/movies/api/poster").await;
     assert!(poster.contains("Content-Type: image/png") && poster.contains("PNG"), "{poster}");

@@ -199,7 +199,7 @@ impl Rules<'_> {
     }
 }
 
-fn identifier(name: &str) -> bool {
+pub(in super::super) fn identifier(name: &str) -> bool {
     name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
         && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
 }

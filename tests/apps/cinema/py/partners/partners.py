@@ -1,9 +1,10 @@
-"""Service partners."""
+"""Service partners: greenlets of gevent instead of threads."""
 
 import os
 import pwd
+import time
 
-from flask import Flask, request
+from flask import Flask, Response, request, stream_with_context
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 app = Flask(__name__)
@@ -19,3 +20,21 @@ def health():
 def whoami():
     user = pwd.getpwuid(os.getuid()).pw_name
     return {"service": "partners", "user": user, "prefix": request.script_root, "folder": os.getcwd()}
+
+
+@app.get("/stream")
+def stream():
+    def lines():
+        for number in range(int(request.args["seconds"]) * 4):
+            yield f"{number}\n"
+            time.sleep(0.25)
+        yield "done\n"
+
+    return Response(stream_with_context(lines()), headers={"X-Accel-Buffering": "no"})
+
+
+@app.get("/workers")
+def workers():
+    from gevent import monkey
+
+    return {"gevent": monkey.is_module_patched("socket")}
