@@ -17,7 +17,7 @@ use crate::carried::Carried;
 use crate::frontend::{self, Node};
 use crate::hardening;
 use crate::lockfile::Lockfile;
-use crate::manifest::{Manifest, Service};
+use crate::manifest::{Backend, Manifest, Service};
 use crate::sources::{self, Source};
 use crate::store::Store;
 use crate::template::{self, Rendered, View};
@@ -153,8 +153,7 @@ fn service_inputs(
     let first = parts.len();
     let mut backend_inputs = None;
     if let Some(backend) = &service.backend {
-        let mut found = sources::list(app, &backend.dir, None)?;
-        found.retain(|source| ships(&source.path));
+        let found = of_backend(app, backend)?;
         let sha256 = sources::hash(&app.join(&backend.dir), &found)?;
         parts.push(Part { part: format!("{}/backend", service.name), sha256 });
         let lock = app.join(backend.lock());
@@ -185,6 +184,16 @@ fn service_inputs(
     }
     let release = combine(&parts[first..])[..12].to_owned();
     Ok(ServiceInputs { release, backend: backend_inputs, frontend: frontend_inputs, carried })
+}
+
+/// The files of a backend that go onto an instance.
+///
+/// # Errors
+/// A folder cannot be read.
+pub(crate) fn of_backend(app: &Path, backend: &Backend) -> anyhow::Result<Vec<Source>> {
+    let mut found = sources::list(app, &backend.dir, None)?;
+    found.retain(|source| ships(&source.path));
+    Ok(found)
 }
 
 /// What of a backend's folder goes onto an instance: not its tests, nor what only a developer's machine needs.

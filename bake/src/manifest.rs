@@ -13,9 +13,11 @@ mod manager;
 mod publish;
 mod rules;
 mod sources;
+mod statics;
 mod userdata;
 mod workers;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -143,6 +145,9 @@ pub struct Backend {
     /// What gunicorn runs it with.
     #[serde(skip_serializing_if = "Workers::is_default")]
     pub workers: Workers,
+    /// Folders below `dir` that nginx serves by itself, by their URLs below the service's path: `/static/`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub statics: BTreeMap<String, PathBuf>,
 }
 
 /// A frontend in a folder with a lock file of npm, pnpm or Yarn.
@@ -218,6 +223,8 @@ pub struct Places {
     pub backend: Vec<std::ops::Range<usize>>,
     /// Byte ranges of `worker_class`, by service.
     pub worker_class: Vec<std::ops::Range<usize>>,
+    /// Byte ranges of the folders of `static`, by service, in the order of their URLs.
+    pub statics: Vec<Vec<std::ops::Range<usize>>>,
     /// Byte ranges of `frontend`, by service.
     pub frontend: Vec<std::ops::Range<usize>>,
     /// Byte range of `[userdata]`.

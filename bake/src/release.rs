@@ -10,13 +10,13 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::bench::Bench;
 use crate::inputs::ServiceInputs;
 use crate::manifest::{Manifest, Service};
 use crate::sandbox::Sandbox;
-use crate::{sources, venv};
+use crate::{precompress, sources, venv};
 
 /// What was built for a service, as folders of the host's cache.
 #[derive(Debug, Clone, Default)]
@@ -54,10 +54,20 @@ pub fn install(
         let python = place.join("bin/python");
         let source = format!("/srv/{}/releases/{}/src", service.name, inputs.release);
         venv::compile(bench, &Sandbox::root(root), &python.to_string_lossy(), &[&source])?;
+        for folder in backend.statics.values() {
+            precompress::folder(&release.join("src").join(folder))?;
+        }
         link(&format!("../../venvs/{lock_hash}"), &release.join("venv"))?;
     }
     if let Some(web) = &built.web {
         let target = release.join("web");
+        let mut statics = service.backend.iter().flat_map(|backend| backend.statics.keys());
+        if let Some(url) = statics.find(|url| web.join(url.trim_matches('/')).exists()) {
+            bail!(
+                "the frontend of service '{}' has files at '{url}', where 'static' in kiln.toml would hide them: take another URL",
+                service.name
+            );
+        }
         sources::copy(web, &sources::everything(web)?, &target)?;
         if let Some(carried) = &inputs.carried {
             carried.add_to(&target).context("failed to carry along assets of the release before")?;

@@ -3,6 +3,7 @@
 //! The tree is the table: a file's path under `templates/image` is its destination. `.j2` is rendered and dropped, and
 //! what comes to nothing is not written; a path with `@service@` comes once per service.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -64,6 +65,8 @@ struct ServiceView {
     has_frontend: bool,
     wsgi: String,
     gunicorn: Workers,
+    /// Folders of the backend that nginx serves, by URL below `path`.
+    statics: BTreeMap<String, PathBuf>,
     health: String,
     release: String,
 }
@@ -103,6 +106,7 @@ impl ServiceView {
             has_backend: service.backend.is_some(),
             has_frontend: service.frontend.is_some(),
             wsgi: service.backend.as_ref().map_or(String::new(), |backend| backend.wsgi.clone()),
+            statics: service.backend.as_ref().map_or_else(BTreeMap::new, |backend| backend.statics.clone()),
             gunicorn: service
                 .backend
                 .as_ref()

@@ -51,6 +51,8 @@ pub(super) struct ServiceTable {
     pub(super) workers: Option<Spanned<u32>>,
     pub(super) threads: Option<Spanned<u32>>,
     pub(super) worker_connections: Option<Spanned<u32>>,
+    #[serde(default, rename = "static")]
+    pub(super) statics: BTreeMap<Text, Text>,
     pub(super) frontend: Option<Text>,
     pub(super) build: Option<Text>,
     pub(super) dist: Option<Text>,

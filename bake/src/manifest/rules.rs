@@ -54,10 +54,12 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
             let table = table.get_ref();
             places.backend.push(table.backend.as_ref().map_or(0..0, Spanned::span));
             places.worker_class.push(table.worker_class.as_ref().map_or(0..0, Spanned::span));
+            places.statics.push(table.statics.values().map(Spanned::span).collect());
             places.frontend.push(table.frontend.as_ref().map_or(0..0, Spanned::span));
             rules.service(table)
         })
         .collect();
+    rules.statics_beside(&tables);
     if let (Some(ends), None) = (&rehearse.stream_ends, &rehearse.stream) {
         rules.complain(ends.span(), "'stream_ends' is given without 'stream': name the route that streams");
     }
@@ -126,10 +128,11 @@ impl Rules<'_> {
             ("workers", table.workers.as_ref().map(Spanned::span)),
             ("threads", table.threads.as_ref().map(Spanned::span)),
             ("worker_connections", table.worker_connections.as_ref().map(Spanned::span)),
+            ("static", table.statics.keys().next().map(Spanned::span)),
         ];
         for (key, span) in spans {
             if let (Some(span), None) = (span, backend) {
-                let message = format!("'{key}' is given without 'backend': it is about gunicorn's workers");
+                let message = format!("'{key}' is given without 'backend': it is about the Python side");
                 self.complain(span, message);
             }
         }
@@ -139,11 +142,12 @@ impl Rules<'_> {
             self.complain(table.name.span(), message);
         }
         let health = health.as_ref().map(|health| self.url_path("health", health));
-        let workers = self.workers(table);
+        let (workers, statics) = (self.workers(table), self.statics(table));
         let backend = backend.as_ref().zip(wsgi.as_ref()).map(|(dir, wsgi)| Backend {
             dir: self.inside("backend", dir),
             wsgi: self.wsgi(wsgi),
             workers,
+            statics,
         });
         let frontend = frontend.as_ref().map(|dir| Frontend {
             dir: self.inside("frontend", dir),

@@ -6,7 +6,9 @@ use std::path::Path;
 use kiln_image::exported::is_path;
 
 use super::{Backend, Complaint, Complaints, Frontend, Manager, Manifest, Places};
+use crate::inputs::of_backend;
 use crate::lockfile::requirements;
+use crate::sources::{Kind, Source};
 
 pub(super) fn check(manifest: &Manifest, places: &Places, text: &str) -> Result<(), Complaints> {
     let mut complaints = Complaints::default();
@@ -23,6 +25,14 @@ pub(super) fn check(manifest: &Manifest, places: &Places, text: &str) -> Result<
             service.backend.as_ref().and_then(|backend| class_fault(manifest, backend))
         {
             complaints.push(Complaint::at(text, place(&places.worker_class), message));
+        }
+        if let Some(backend) = &service.backend {
+            let places = places.statics.get(index).into_iter().flatten();
+            for (folder, place) in backend.statics.values().zip(places) {
+                if let Some(message) = static_fault(manifest, backend, folder) {
+                    complaints.push(Complaint::at(text, place.clone(), message));
+                }
+            }
         }
         if let Some(message) =
             service.frontend.as_ref().and_then(|frontend| frontend_fault(manifest, frontend))
@@ -71,6 +81,42 @@ fn class_fault(manifest: &Manifest, backend: &Backend) -> Option<String> {
             backend.dir.display(),
             relock(backend)
         )
+    })
+}
+
+/// A folder that has nothing to serve, or would show what is none of its own.
+fn static_fault(manifest: &Manifest, backend: &Backend, folder: &Path) -> Option<String> {
+    let dir = manifest.dir.join(&backend.dir);
+    let (whole, shown) = (dir.join(folder), backend.dir.join(folder));
+    let shown = shown.display();
+    if !whole.is_dir() {
+        return Some(format!("static folder '{shown}' is not a folder here"));
+    }
+    let real = dir.canonicalize().map(|dir| dir.join(folder)).unwrap_or_default();
+    if whole.canonicalize().ok().as_deref() != Some(&*real) {
+        return Some(format!("static folder '{shown}' is behind a symbolic link: name the folder itself"));
+    }
+    let found = match of_backend(&manifest.dir, backend) {
+        Ok(found) => found.into_iter().filter(|source| source.path.starts_with(folder)).collect::<Vec<_>>(),
+        Err(error) => return Some(format!("failed to list the static folder '{shown}': {error:#}")),
+    };
+    if found.is_empty() {
+        return Some(format!(
+            "no file of the static folder '{shown}' ships: it is empty, or a .gitignore leaves it out"
+        ));
+    }
+    let inside = |path: &Path| dir.join(path).canonicalize().is_ok_and(|path| path.starts_with(&real));
+    found.iter().find_map(|Source { path, kind }| match kind {
+        Kind::Link(target) if target.is_absolute() || !inside(path) => Some(format!(
+            "'{}' is a symbolic link to '{}', out of the static folder: nginx would show what is there; put a copy in its place",
+            backend.dir.join(path).display(),
+            target.display()
+        )),
+        _ if path.extension().is_some_and(|extension| extension == "py") => Some(format!(
+            "static folder '{shown}' holds Python sources ('{}'), which nginx would show to everybody: move them out",
+            path.display()
+        )),
+        _ => None,
     })
 }
 
@@ -125,7 +171,10 @@ fn unlocked(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::unlocked;
+    use crate::manifest::Manifest;
 
     #[test]
     fn a_requirement_without_hashes_is_found() {
@@ -134,5 +183,79 @@ mod tests {
         assert_eq!(unlocked(locked), None);
         assert_eq!(unlocked(&format!("{locked}gunicorn==23.0\n")), Some("gunicorn==23.0".into()));
         assert_eq!(unlocked("flask>=3 --hash=sha256:aa"), Some("flask>=3".into()));
+    }
+
+    /// What `kiln check` says of an app whose backend has the requirements and, below `back`, the files and links.
+    fn told(keys: &str, requirements: &str, files: &[(&str, &str)]) -> String {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            match text.strip_prefix("-> ") {
+                Some(target) => std::os::unix::fs::symlink(target, path).expect("a link"),
+                None => fs::write(path, text).expect("a file"),
+            }
+        };
+        put(
+            "kiln.toml",
+            &format!(
+                "[image]\nname = \"shop\"\n[[service]]\nname = \"shop\"\npath = \"/\"\nbackend = \"back\"\nwsgi = \"shop:app\"\n{keys}"
+            ),
+        );
+        put("back/requirements.txt", requirements);
+        for (path, text) in files {
+            put(path, text);
+        }
+        Manifest::load(dir.path()).map_or_else(|error| error.to_string(), |_| "valid".to_owned())
+    }
+
+    #[test]
+    fn a_worker_class_wants_its_package_locked() {
+        let keys = "worker_class = \"gevent\"";
+        let message = told(keys, "gunicorn==27.0.1 --hash=sha256:aa\n", &[]);
+        for part in [
+            "kiln.toml:8:16: worker_class 'gevent' needs the package 'gevent', which back/requirements.txt does not lock",
+            "add 'gunicorn[gevent]' to back/requirements.in and run 'uv pip compile --generate-hashes back/requirements.in -o back/requirements.txt'",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(told(keys, "gevent==26.9.0 --hash=sha256:aa\n", &[]), "valid");
+        assert_eq!(told("worker_class = \"sync\"", "", &[]), "valid");
+    }
+
+    #[test]
+    fn a_static_folder_serves_its_own_files_and_nothing_else() {
+        let keys = "static = { \"/static/\" = \"shop/static\" }";
+        let page = ("back/shop/static/a.css", "a {}");
+        let table: [(&[(&str, &str)], &str); 9] = [
+            (&[page], "valid"),
+            (&[page, ("back/shop/static/b.css", "-> a.css")], "valid"),
+            (&[], "kiln.toml:8:25: static folder 'back/shop/static' is not a folder here"),
+            (&[("back/shop/static", "-> ../other"), ("back/other/a.css", "")], "behind a symbolic link"),
+            (
+                &[page, ("back/.gitignore", "static/")],
+                "no file of the static folder 'back/shop/static' ships",
+            ),
+            (
+                &[page, ("back/shop/static/key", "-> ../../../secret"), ("secret", "")],
+                "a symbolic link to '../../../secret'",
+            ),
+            (
+                &[page, ("back/shop/static/etc", "-> /etc")],
+                "'back/shop/static/etc' is a symbolic link to '/etc'",
+            ),
+            (
+                &[page, ("back/shop/static/src", "-> ../views.py"), ("back/shop/views.py", "")],
+                "out of the static folder",
+            ),
+            (
+                &[page, ("back/shop/static/gone/views.py", "")],
+                "holds Python sources ('shop/static/gone/views.py')",
+            ),
+        ];
+        for (files, expected) in table {
+            let message = told(keys, "", files);
+            assert!(message.contains(expected), "{files:?}: {message}");
+        }
     }
 }

@@ -94,6 +94,24 @@ fn rendered(text: &str, path: &str) -> Option<String> {
 }
 
 #[test]
+fn static_folders_are_nginx_s_before_they_are_gunicorn_s() {
+    let text = TWO.replace(
+        "frontend = \"movies\"",
+        "backend = \"m\"\nwsgi = \"m:app\"\nstatic = { \"/static/\" = \"m/static\" }",
+    );
+    let config = rendered(&text, "etc/nginx/kiln.d/movies.conf").expect("nginx has its locations");
+    for line in [
+        "location /movies/static/ {\n    alias /srv/movies/current/src/m/static/;\n",
+        "    if ($http_if_none_match ~ \"0123456789ab\") {\n        return 304;\n",
+        "    add_header ETag 'W/\"0123456789ab\"';\n",
+    ] {
+        assert!(config.contains(line), "{line} is not in {config}");
+    }
+    let without = rendered(TWO, "etc/nginx/kiln.d/shop.conf").expect("nginx has its locations");
+    assert!(!without.contains("current/src") && !without.contains("ETag"), "{without}");
+}
+
+#[test]
 fn gunicorn_is_configured_as_the_manifest_has_it() {
     let of = |keys: &str| {
         let text = TWO.replace("frontend = \"frontend\"\n", &format!("frontend = \"frontend\"\n{keys}\n"));

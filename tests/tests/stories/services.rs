@@ -62,6 +62,7 @@ fn five_services_of_one_repository_answer_each_under_its_path() {
         let id = serving(scene, Launch::default(), &[]).await;
         backends(scene, &id).await;
         frontends(scene, &id).await;
+        statics(scene, &id).await;
         health(scene, &id).await;
         let held = scene.hold_stream().await.expect("a stream of gevent's");
         scene.wish(&id, &Event::ScaledIn);
@@ -132,6 +133,51 @@ async fn frontends(scene: &Scene, id: &str) {
                 "{bare}"
             );
         }
+    }
+}
+
+/// nginx has the files of a backend, compressed and by the release; gunicorn is not asked.
+async fn statics(scene: &Scene, id: &str) {
+    let whoami = get(scene, id, "/partners/whoami").await;
+    assert!(whoami.contains("X-Answered-By: gunicorn"), "{whoami}");
+    let link = inside(scene, id, &["readlink", "/srv/partners/current"]).await;
+    let tag = format!("W/\"{}\"", link.trim().strip_prefix("releases/").expect("current is a release"));
+    for (path, kind, content) in [
+        ("/partners/static/partners.css", "text/css", ".row-24 {"),
+        ("/partners/static/logo/reel.svg", "image/svg+xml", "<circle"),
+        ("/brand/colours.css", "text/css", "--seat: #a00"),
+    ] {
+        let file = get(scene, id, path).await;
+        let told = |line: String| file.contains(&format!("\r\n{line}\r\n"));
+        assert!(file.starts_with("HTTP/1.1 200") && file.contains(content), "{path}: {file}");
+        assert!(
+            told(format!("Content-Type: {kind}")) && told("Cache-Control: no-cache".to_owned()),
+            "{file}"
+        );
+        assert!(told("X-Content-Type-Options: nosniff".to_owned()), "{file}");
+        assert!(!file.contains("X-Answered-By") && !file.contains("Last-Modified"), "{file}");
+        assert!(path.starts_with("/brand/") || told(format!("ETag: {tag}")), "{tag}: {file}");
+    }
+    let asked = async |header: &str| {
+        let url = "http://127.0.0.1/partners/static/partners.css";
+        let command = ["curl", "-sSi", "-o", "/dev/null", "-D", "-", "-H", header, url];
+        inside(scene, id, &command).await
+    };
+    for (header, status, line) in [
+        (format!("If-None-Match: {tag}"), "304", format!("ETag: {tag}")),
+        ("If-None-Match: W/\"ba9876543210\"".to_owned(), "200", format!("ETag: {tag}")),
+        ("Accept-Encoding: br".to_owned(), "200", "Content-Encoding: br".to_owned()),
+        ("Accept-Encoding: gzip".to_owned(), "200", "Content-Encoding: gzip".to_owned()),
+    ] {
+        let head = asked(&header).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")) && head.contains(&line), "{header}: {head}");
+    }
+    for missing in ["/partners/static/gone.css", "/partners/static/", "/partners/static/logo"] {
+        let answer = get(scene, id, missing).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 404") && !answer.contains("X-Answered-By"),
+            "{missing}: {answer}"
+        );
     }
 }
 

@@ -11,6 +11,12 @@ app = Flask(__name__)
 app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1, x_prefix=1)
 
 
+@app.after_request
+def signed(response):
+    response.headers["X-Answered-By"] = "gunicorn"
+    return response
+
+
 @app.get("/health")
 def health():
     return {"ok": True}
