@@ -149,6 +149,7 @@ mod tests {
             size_gib: 2,
             cloud_init: "take-over".into(),
             unhardened: vec![],
+            tls: None,
         };
         let all = files(&image);
         for item in &ITEMS {

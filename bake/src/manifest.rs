@@ -14,6 +14,7 @@ mod publish;
 mod rules;
 mod sources;
 mod statics;
+mod tls;
 mod userdata;
 mod workers;
 
@@ -29,6 +30,7 @@ pub use builder::Builder;
 pub use complaint::{Complaint, Complaints};
 pub use manager::Manager;
 pub use publish::Publish;
+pub use tls::Tls;
 pub use userdata::UserData;
 pub use workers::Workers;
 
@@ -73,6 +75,9 @@ pub struct Image {
     pub cloud_init: String,
     /// Items of `crate::hardening` that are turned off, sorted.
     pub unhardened: Vec<String>,
+    /// Certificates of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
 /// `[[service]]`: one deployable web app.

@@ -9,8 +9,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use kiln_image::Progress;
+use kiln_image::os::Manager;
 use serde_json::json;
 
 use crate::bench::Bench;
@@ -53,6 +54,12 @@ pub fn onto(
     let number = |name: &str| STEPS.iter().position(|step| *step == name).map_or(0, |index| index + 1);
     let step = |name| bench.report.step(number(name), STEPS.len(), name);
     let progress = step("packages");
+    if manifest.image.tls.is_some() && inputs.os.manager != Manager::Apt {
+        bail!(
+            "[image.tls] goes by Debian's package of certbot, and this is {}: leave it out",
+            inputs.os.name
+        );
+    }
     let installed = packages::ensure(bench, root, inputs.os, manifest, &progress)?;
     let outcome = if installed.is_empty() { Outcome::Cached } else { Outcome::Built };
     let mut steps = vec![progress.done(outcome, installed.join(", "))];

@@ -14,7 +14,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 
-use crate::manifest::{Manifest, Service, Workers};
+use crate::manifest::{Manifest, Service, Tls, Workers};
 
 static APP: Dir<'_> = include_dir!("$OUT_DIR/templates/app");
 static IMAGE: Dir<'_> = include_dir!("$OUT_DIR/templates/image");
@@ -44,6 +44,7 @@ pub struct View {
 struct ImageView {
     name: String,
     cloud_init: String,
+    tls: Option<Tls>,
 }
 
 /// What the image's operating system calls things.
@@ -89,6 +90,7 @@ impl View {
             image: ImageView {
                 name: manifest.image.name.clone(),
                 cloud_init: manifest.image.cloud_init.clone(),
+                tls: manifest.image.tls.clone(),
             },
             os: OsView { web_user: os.web_user, nginx_modules: os.nginx_modules, brotli: os.brotli },
             services: services.map(|(service, release)| ServiceView::new(service, release)).collect(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::bench::Bench;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Tls};
 use crate::sandbox::Sandbox;
 use crate::template::Rendered;
 
@@ -33,6 +33,7 @@ pub fn wanted(manifest: &Manifest, files: &[Rendered]) -> Vec<String> {
             }
         }
     }
+    names.extend(manifest.image.tls.iter().map(|_| Tls::TIMER.to_owned()));
     names.sort();
     names.dedup();
     names

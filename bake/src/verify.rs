@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::bench::Bench;
-use crate::manifest::{Backend, Manifest, Service};
+use crate::manifest::{Backend, Manifest, Service, Tls};
 use crate::sandbox::Sandbox;
 use crate::template;
 
@@ -33,8 +33,19 @@ config.worker_class
 
 /// How exposed a unit may be at most, in tenths on systemd's scale of 0 (locked in) to 10: what a break-in through it could do.
 /// The agent's is its contract. nginx's first process is root, to bind port 80, and keeps five capabilities.
-const EXPOSURE: [(&str, &str); 3] =
-    [("kiln-agent.service", "20"), ("gunicorn@", "20"), ("nginx.service", "30")];
+/// What fetches certificates is root without a capability, and has the network.
+const EXPOSURE: [(&str, &str); 5] = [
+    ("kiln-agent.service", "20"),
+    ("gunicorn@", "20"),
+    ("nginx.service", "30"),
+    ("kiln-placeholder.service", "20"),
+    (Tls::SERVICE, "20"),
+];
+
+/// As an instance does it at its first boot, in a folder that goes with the sandbox: no key may get into an image.
+const NGINX_BY_PLACEHOLDER: &str = "mkdir -p /var/lib/nginx /var/lib/kiln/tls
+/usr/lib/kiln/placeholder-certificate
+nginx -t -q";
 
 /// Every check, in the order in which an instance would stumble.
 ///
@@ -45,15 +56,17 @@ pub fn all(bench: &Bench, root: &Path, manifest: &Manifest, units: &[String]) ->
     let mut verify = vec!["systemd-analyze", "verify", "--man=no", "--recursive-errors=one"];
     verify.extend(units.iter().map(String::as_str));
     run(&verify).context("systemd does not accept the units")?;
+    let timed = manifest.image.tls.as_ref().map(|_| Tls::SERVICE);
     for (start, bound) in EXPOSURE {
-        let judged: Vec<_> =
-            units.iter().filter(|unit| unit.starts_with(start) && unit.ends_with(".service")).collect();
+        let judged = units.iter().map(String::as_str).chain(timed);
+        let judged = judged.filter(|unit| unit.starts_with(start) && unit.ends_with(".service"));
+        let judged: Vec<_> = judged.collect();
         if judged.is_empty() {
             continue;
         }
         let threshold = format!("--threshold={bound}");
         let mut security = vec!["systemd-analyze", "security", "--offline=yes", "--no-pager", &threshold];
-        security.extend(judged.iter().map(|unit| unit.as_str()));
+        security.extend(judged);
         run(&security).with_context(|| {
             format!(
                 "a unit is more exposed than {bound} tenths on systemd's scale: tighten it, or its drop-in"
@@ -61,7 +74,12 @@ pub fn all(bench: &Bench, root: &Path, manifest: &Manifest, units: &[String]) ->
         })?;
     }
     run(&["kiln-agent", "check"]).context("kiln-agent does not accept its configuration")?;
-    run(&["nginx", "-t", "-q"]).context("nginx does not accept its configuration")?;
+    let nginx = if manifest.image.tls.is_some() {
+        Sandbox::root(root).tmpfs("/var/lib").run(bench, &["sh", "-e", "-c", NGINX_BY_PLACEHOLDER])
+    } else {
+        run(&["nginx", "-t", "-q"])
+    };
+    nginx.context("nginx does not accept its configuration")?;
     for service in &manifest.services {
         if let Some(backend) = &service.backend {
             load(bench, root, service, backend)?;

@@ -123,12 +123,7 @@ pub fn beside_cloud_init(choice: &str) -> Baked {
         let more = format!("{more}\n[expect]\nunits = {CLOUD_INIT:?}\n");
         std::fs::write(manifest, more).expect("the manifest is ours");
     }
-    // Written when the lock is: a killed call may have left that of a starter without cloud-init.
-    let locked = app.with_extension("locked");
-    if !young(&locked) {
-        run(kiln_command(["update"]).current_dir(&app)).expect_code(0);
-        std::fs::write(&locked, "").expect("say that it is locked");
-    }
+    lock_own(&app);
     let baked = bake(&app);
     drop(alone);
     baked
@@ -177,6 +172,18 @@ pub fn lock(app: &Path) {
     let manifest = std::fs::read_to_string(app.join("kiln.toml")).expect("an app has a manifest");
     std::fs::copy(locked(&base_of(&manifest)), app.join("kiln.lock")).expect("copy the lock");
     run(kiln_command(["update", "--app"]).current_dir(app)).expect_code(0);
+}
+
+/// Gives an app with packages of its own a lock of its own, made once a day.
+pub fn lock_own(app: &Path) {
+    // Written when the lock is: a killed call may have left that of other packages.
+    let locked = app.with_extension("locked");
+    if young(&locked) {
+        run(kiln_command(["update", "--app"]).current_dir(app)).expect_code(0);
+    } else {
+        run(kiln_command(["update"]).current_dir(app)).expect_code(0);
+        std::fs::write(&locked, "").expect("say that it is locked");
+    }
 }
 
 /// A lock of a base's packages, made once a day: mirrors forget what is older.

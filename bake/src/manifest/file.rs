@@ -38,6 +38,15 @@ pub(super) struct ImageTable {
     pub(super) cloud_init: Option<Text>,
     #[serde(default)]
     pub(super) hardening: BTreeMap<String, Spanned<bool>>,
+    pub(super) tls: Option<TlsTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsTable {
+    pub(super) domains: Spanned<Vec<Text>>,
+    pub(super) email: Option<Text>,
+    pub(super) server: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,7 +11,9 @@ use kiln_image::suite::SUITES;
 use toml::Spanned;
 
 use super::file::{ManifestFile, ServiceTable};
-use super::{Backend, Complaint, Complaints, Frontend, Image, Manager, Manifest, Places, Rehearse, Service};
+use super::{
+    Backend, Complaint, Complaints, Frontend, Image, Manager, Manifest, Places, Rehearse, Service, Tls,
+};
 
 /// Linux allows 32 characters for a user's name, and the service's user is `app-<name>`.
 const SERVICE_NAME_MAX: usize = 28;
@@ -29,7 +31,7 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
     let ManifestFile { image: table, services: tables, aws, expect, publish, builder, rehearse, userdata } =
         file;
     let base_place = table.base.as_ref().map_or(0..0, Spanned::span);
-    let image = Image {
+    let mut image = Image {
         name: rules.name("image name", &table.name, IMAGE_NAME_MAX),
         base: table.base.map_or(SUITES[0].name.to_owned(), |base| rules.base(&base)),
         packages: rules.packages(&table.packages),
@@ -38,6 +40,7 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
             .cloud_init
             .map_or(values::CLOUD_INIT[0].to_owned(), |choice| rules.cloud_init(&choice)),
         unhardened: rules.unhardened(&table.hardening),
+        tls: table.tls.map(|table| rules.tls(table)),
     };
     if tables.is_empty() {
         rules.complain(
@@ -68,7 +71,13 @@ pub(super) fn check(file: ManifestFile, text: &str, dir: &Path) -> Result<(Manif
         stream: rehearse.stream.map(|stream| rules.url_path("stream", &stream)),
         stream_ends: rehearse.stream_ends.map(Spanned::into_inner),
     };
-    let expect = rules.expect(expect);
+    let mut expect = rules.expect(expect);
+    if image.tls.is_some() {
+        image.packages.push(Tls::PACKAGE.to_owned());
+        image.packages.sort();
+        image.packages.dedup();
+        expect.ports.extend(Tls::PORTS.map(str::to_owned));
+    }
     let region = aws.region.map(Spanned::into_inner);
     let publish = rules.publish(publish, region.as_deref());
     let builder = builder.map(|table| rules.builder(table.into_inner()));

@@ -147,3 +147,46 @@ fn gunicorn_is_configured_as_the_manifest_has_it() {
         assert_eq!(of(keys), (lines, limits), "{keys}");
     }
 }
+
+#[test]
+fn certificates_bring_their_files_and_nothing_else_does() {
+    let text = TWO.replacen(
+        "\"cinema\"\n",
+        "\"cinema\"\n[image.tls]\ndomains = [\"a.org\", \"b.org\"]\nserver = \"https://acme.test/dir\"\n",
+        1,
+    );
+    let paths = |text: &str| -> Vec<PathBuf> {
+        let files = image(&view(text)).expect("every template renders");
+        files.into_iter().map(|file| file.path).collect()
+    };
+    let (with, without) = (paths(&text), paths(TWO));
+    let more: Vec<_> = with.iter().filter(|path| !without.contains(path)).collect();
+    assert_eq!(
+        more,
+        [
+            "usr/lib/kiln/fetch-certificate",
+            "usr/lib/kiln/placeholder-certificate",
+            "usr/lib/kiln/use-certificate",
+            "usr/lib/systemd/system/certbot.service.d/kiln.conf",
+            "usr/lib/systemd/system/kiln-certificate.timer",
+            "usr/lib/systemd/system/kiln-placeholder.service",
+            "usr/lib/tmpfiles.d/kiln-tls.conf",
+        ]
+        .map(Path::new)
+    );
+    for (path, on, off) in [
+        ("etc/nginx/nginx.conf", "listen 443 ssl default_server", "443"),
+        ("etc/kiln/agent.toml", "\nports = [80, 443]\n", "\nports = [80"),
+    ] {
+        let (with, without) = (rendered(&text, path), rendered(TWO, path));
+        assert!(with.expect("it is there").contains(on), "{path}");
+        assert!(!without.expect("it is there").contains(off), "{path}");
+    }
+    let fetch = rendered(&text, "usr/lib/kiln/fetch-certificate").expect("a script");
+    assert!(
+        fetch.starts_with("#!/bin/sh\n") && fetch.contains(" --register-unsafely-without-email "),
+        "{fetch}"
+    );
+    let asked = " --server 'https://acme.test/dir' --cert-name kiln --domains 'a.org,b.org' ";
+    assert!(fetch.contains(asked), "{fetch}");
+}

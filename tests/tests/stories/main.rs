@@ -5,6 +5,7 @@
 
 mod budgets;
 mod builder;
+mod certificates;
 mod cloud_init;
 mod conformance;
 mod doctor;

@@ -13,7 +13,7 @@ use std::sync::Mutex;
 
 /// Bakes `tests/apps/cinema`: four frontends by npm workspaces, pnpm and Yarn, four backends, native wheels. The stories share its folder:
 /// the first writes it, the others wait.
-fn cinema() -> Baked {
+pub(crate) fn cinema() -> Baked {
     static WRITTEN: Mutex<()> = Mutex::new(());
     let _alone = WRITTEN.lock().expect("no story panics here");
     let app = target().join("stories/cinema");
@@ -26,7 +26,7 @@ fn cinema() -> Baked {
             std::fs::copy(app.join("web").join(file), app.join(manager).join(file)).expect("copy the page");
         }
     }
-    starter::lock(&app);
+    starter::lock_own(&app);
     starter::bake(&app)
 }
 
