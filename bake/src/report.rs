@@ -32,7 +32,19 @@ pub struct Report {
     verbose: bool,
     color: bool,
     bars: MultiProgress,
-    log: Mutex<Option<(File, Instant)>>,
+    log: Mutex<Log>,
+}
+
+/// Bytes that are kept for a log before it has a place; a base root from packages says about one million.
+const BEFORE: usize = 8 << 20;
+
+/// All that was said, for the file beside the image.
+#[derive(Debug)]
+struct Log {
+    since: Instant,
+    file: Option<File>,
+    /// Of the time before there was a file: the first steps decide where it lies.
+    before: Vec<u8>,
 }
 
 /// What became of a step.
@@ -68,19 +80,22 @@ impl Report {
             (false, true) => Mode::Bars,
             (false, false) => Mode::Lines,
         };
-        Self { mode, verbose, color, bars: MultiProgress::new(), log: Mutex::default() }
+        let log = Log { since: Instant::now(), file: None, before: Vec::new() };
+        Self { mode, verbose, color, bars: MultiProgress::new(), log: Mutex::new(log) }
     }
 
-    /// Copies everything from here on to `path`, until [`Self::end_log`].
+    /// Copies everything to `path`, from what was said before on until [`Self::end_log`].
     pub fn log_to(&self, path: &Path) -> std::io::Result<()> {
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((File::create(path)?, Instant::now()));
+        let mut file = File::create(path)?;
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write_all(&std::mem::take(&mut log.before))?;
+        log.file = Some(file);
         Ok(())
     }
 
     /// Closes the log.
     pub fn end_log(&self) {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).file = None;
     }
 
     /// One line for the reader.
@@ -156,8 +171,13 @@ impl Report {
     }
 
     fn log(&self, text: &str) {
-        if let Some((file, since)) = self.log.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            let _ = writeln!(file, "{:>8.2}  {text}", since.elapsed().as_secs_f64());
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = format!("{:>8.2}  {text}\n", log.since.elapsed().as_secs_f64());
+        if let Some(file) = &mut log.file {
+            // A log that cannot be written must not end a bake.
+            let _ = file.write_all(line.as_bytes());
+        } else if log.before.len() < BEFORE {
+            log.before.extend_from_slice(line.as_bytes());
         }
     }
 }

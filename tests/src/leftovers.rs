@@ -5,8 +5,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The name of the variable that marks every process of one story: children inherit it.
 pub const MARK: &str = "KILN_STORY";
@@ -16,20 +19,34 @@ const TEARDOWN: Duration = Duration::from_mins(1);
 
 /// Runs a program that works in `folder`, kills it with SIGKILL as soon as a line of its stderr contains `point`, and
 /// fails unless nothing of it is left soon after. At that point at least `traces` of it can be seen.
-pub fn kill_at(mut command: Command, folder: &Path, point: &str, traces: usize) {
+pub fn kill_at(command: Command, folder: &Path, point: &str, traces: usize) {
+    end_at(command, folder, point, traces, Signal::SIGKILL);
+}
+
+/// The same by SIGINT, as of Ctrl-C: it ends by itself, and says so with exit code 130.
+pub fn interrupt_at(command: Command, folder: &Path, point: &str, traces: usize) {
+    let ended = end_at(command, folder, point, traces, Signal::SIGINT);
+    assert_eq!(ended.code(), Some(130), "interrupted at `{point}`");
+}
+
+fn end_at(mut command: Command, folder: &Path, point: &str, traces: usize, signal: Signal) -> ExitStatus {
     let mark = format!("{}-{}", point.replace([':', ' '], "-"), std::process::id());
     let story = Story::begin(&mark, folder);
     command.env(MARK, &mark).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
-    let told = BufReader::new(child.stderr.take().expect("a pipe"));
-    let reached = told.lines().map_while(Result::ok).any(|line| line.contains(point));
+    let mut told = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    let reached = told.any(|line| line.contains(point));
     let seen = story.look();
-    child.kill().expect("kill the program");
-    child.wait().expect("reap the program");
+    let id = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    kill(id, signal).expect("send the signal");
+    // What it still says must not be what it waits for.
+    told.for_each(drop);
+    let ended = child.wait().expect("reap the program");
     assert!(reached, "never came to `{point}`");
     // Else the look would find nothing afterwards either, whatever was there.
     assert!(seen.len() >= traces, "a running program went unseen at `{point}`: {seen:#?}");
     story.wait_until_clean(TEARDOWN).unwrap_or_else(|left| panic!("killed at `{point}`:\n{left}"));
+    ended
 }
 
 /// One story's traces: how to tell them from everything else on the machine.

@@ -143,6 +143,14 @@ fn written(app: &Path) {
     std::fs::rename(&new, app).expect("move the starter to its place");
 }
 
+/// Makes a cache of its own in `at` that shares these parts with everybody's.
+pub fn cache_of(at: &Path, shared: &[&str]) {
+    std::fs::create_dir(at).expect("make a cache");
+    for name in shared {
+        std::os::unix::fs::symlink(cache().join(name), at.join(name)).expect("share a part of it");
+    }
+}
+
 /// Where bakes put what they download and make: the same rule as `kiln`'s.
 pub fn cache() -> PathBuf {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -1,8 +1,11 @@
-//! SIGKILL at several points of a bake and of a rehearsal leaves no mount, loop device, namespace or process.
+//! SIGKILL and SIGINT at each step of a bake, and at several points of a rehearsal, leave no mount, loop device, namespace or
+//! process.
 
-use kiln_tests::leftovers::kill_at;
-use kiln_tests::programs::kiln_command;
-use kiln_tests::starter::{baked, fresh};
+use kiln_tests::leftovers::{interrupt_at, kill_at};
+use kiln_tests::programs::{self, kiln_command, run};
+use kiln_tests::starter::{baked, cache_of, fresh};
+use serde_json::Value;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,23 +15,64 @@ fn kiln(arguments: &[&str], folder: &Path) -> Command {
     command
 }
 
+/// What nothing builds of: downloads.
+const DOWNLOADS: [&str; 4] = ["debs", "npm", "uv", "uv-cache"];
+/// What earlier bakes have built and this one need not.
+const GROUND: [&str; 2] = ["tools", "base"];
+
 #[test]
-fn a_killed_bake_leaves_nothing_behind() {
+fn a_bake_that_is_killed_or_interrupted_at_any_step_leaves_nothing_behind_and_the_next_goes_on() {
+    // Whose downloads and base it takes.
+    baked();
     let folder = fresh();
-    let app = folder.path().join("app");
-    // A frontend that no cache knows: the second kill comes when the build tool has started.
-    let css = app.join("frontend/src/index.css");
-    let rules = std::fs::read_to_string(&css).expect("the starter's style sheet");
-    std::fs::write(&css, format!("{rules}\n/* {} */\n", std::process::id())).expect("change the style sheet");
-    for point in ["frontend", "vite build", "provision", "root.tar", "disk"] {
-        kill_at(kiln(&["bake"], &app), &app, point, 1);
+    let (app, own) = (folder.path().join("app"), folder.path().join("cache"));
+    let bake = |cache: &Path| {
+        let mut bake = kiln(&["bake"], &app);
+        bake.env("KILN_CACHE", cache);
+        bake
+    };
+    // While the ground is laid: unpacking the disk tools, and in mmdebstrap.
+    let empty = folder.path().join("empty");
+    cache_of(&empty, &DOWNLOADS);
+    interrupt_at(bake(&empty), &app, "fetching the disk tools", 1);
+    interrupt_at(bake(&empty), &app, "running apt-get update", 1);
+    kill_at(bake(&empty), &app, "running apt-get update", 1);
+
+    // While layers are built that no cache has, and in each step after them.
+    cache_of(&own, &[&DOWNLOADS[..], &GROUND[..]].concat());
+    for point in ["frontend", "vite build"] {
+        kill_at(bake(&own), &app, point, 1);
     }
-    // And the next bake is not hindered by the dead ones: it goes on from every layer that was whole.
-    let receipt = kiln_tests::starter::bake(&app).receipt;
+    interrupt_at(bake(&own), &app, "installing backend/requirements.txt", 1);
+    for point in ["installing backend/requirements.txt", "overlay", "provision", "assert", "disk.raw"] {
+        kill_at(bake(&own), &app, point, 1);
+    }
+    for point in ["verifying from inside", "clean", "root.tar", "hashing the disk"] {
+        interrupt_at(bake(&own), &app, point, 1);
+    }
+    let images: Vec<_> = fs::read_dir(app.join(".kiln/images")).expect("the images").flatten().collect();
+    let whole = |image: &fs::DirEntry| image.path().join("receipt.json").is_file();
+    assert!(!images.iter().any(whole), "an image without a bake that ended: {images:?}");
+    // And the next bake is not hindered by the dead ones: it goes on from every layer that was whole, without a network.
+    let mut bake = Command::new("unshare");
+    bake.arg("--net").arg(programs::kiln()).args(["--json", "bake"]).current_dir(&app);
+    bake.env("KILN_AGENT", programs::agent()).env("KILN_CACHE", &own);
+    let ended = run(&mut bake).expect_code(0);
+    let receipt: Value = serde_json::from_str(&ended.stdout).expect("stdout carries the receipt alone");
     let steps = receipt["steps"].as_array().expect("the receipt lists the steps");
     for layer in ["tools", "base", "frontend", "venv"] {
         let step = steps.iter().find(|step| step["step"] == layer).expect("each layer is a step");
         assert_eq!(step["outcome"], "cached", "{layer}: {receipt:#}");
+    }
+    // Beside the image, everything that each step said.
+    let image = Path::new(receipt["dir"].as_str().expect("the image's folder"));
+    let log = fs::read_to_string(image.join("log")).expect("the log");
+    for step in steps {
+        let name = step["step"].as_str().expect("its name");
+        assert!(log.contains(&format!("] {name} …")), "nothing of {name} in the log:\n{log}");
+    }
+    for output in ["$ systemd-sysusers", "→ Overall exposure level for nginx.service", "$ nginx -t"] {
+        assert!(log.contains(output), "no `{output}` in the log:\n{log}");
     }
 }
 
