@@ -20,7 +20,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 usage, 69 a needed tool is missing, 75 try again, 78 manifest invalid, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 usage, 69 a needed tool or service is missing, 75 try again, 78 manifest invalid, 130 interrupted.
 stdout carries only the answer; progress goes to stderr.
 
 Examples:
@@ -138,10 +138,11 @@ pub enum Command {
     },
     /// Compare two images or roots: packages, files, units, users, privileges, ports, configuration, blocks.
     #[command(
-        after_help = "Examples:\n  kiln diff 3f9a 71c0\n  kiln diff 3f9a /                 # on an instance: what has drifted since\n  kiln diff --fail-on users,privileges,ports old/ new/\n  kiln --json diff 3f9a 71c0 | jq -r '.packages[].what'"
+        after_help = "Examples:\n  kiln diff 3f9a 71c0\n  kiln diff 3f9a /                 # on an instance: what has drifted since\n  ssh shop sudo tar -c --one-file-system -C / . | kiln diff 3f9a -     # the same, asked from here\n  kiln diff --fail-on users,privileges,ports old/ new/\n  kiln --json diff 3f9a 71c0 | jq -r '.packages[].what'"
     )]
     Diff {
-        /// First digits of a digest, an image's folder, a root.tar, or a folder with a root in it.
+        /// First digits of a digest, an image's folder, a root.tar ('-': one on standard input), or a folder with a root in
+        /// it.
         old: String,
         /// The same of the other side.
         new: String,

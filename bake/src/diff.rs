@@ -1,9 +1,9 @@
 //! `kiln diff A B`: what changed between two roots, by package, file, unit, user, port and block.
 //!
 //! ```text
-//!  digest, image folder, root.tar ─┐
-//!                                  ├─ source ─▶ Inventory ─ facts ─▶ Facts ─┬─ compare ─▶ Difference ─▶ text, JSON
-//!  a folder, `/` of an instance ───┘                              the other ┘
+//!  digest, image folder, root.tar ──────────────────┐
+//!                                                   ├─ source ─▶ Inventory ─ facts ─▶ Facts ─┬─ compare ─▶ Difference
+//!  a folder, `/` of an instance, its tar on stdin ──┘                              the other ┘          text, JSON ◀─┘
 //! ```
 
 mod compare;
@@ -50,6 +50,9 @@ pub enum Aspect {
 /// # Errors
 /// [`Failure::Usage`] for a side that is none; a root that cannot be read.
 pub fn diff(bench: &Bench, store: &Store, old: &str, new: &str) -> anyhow::Result<Difference> {
+    if old == source::STREAM && new == source::STREAM {
+        return Err(no_side("only one side can come on standard input: name the other".to_owned()));
+    }
     let (old, new) = (Side::find(store, old)?, Side::find(store, new)?);
     let read = |index, side: &Side| -> anyhow::Result<Facts> {
         let step = bench.report.step(index, 2, "read");

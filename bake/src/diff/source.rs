@@ -27,14 +27,21 @@ pub struct Side {
 enum Root {
     Archive(PathBuf),
     Folder(PathBuf),
+    Stream,
 }
 
+/// How the command line names an archive that comes on standard input.
+pub(super) const STREAM: &str = "-";
+
 impl Side {
-    /// A folder with a root in it, an image's folder, a root archive, or the first digits of a digest.
+    /// A folder with a root in it, an image's folder, a root archive (`-`: standard input), or the first digits of a digest.
     ///
     /// # Errors
     /// [`crate::failure::Failure::Usage`] when it is none of these.
     pub fn find(store: &Store, named: &str) -> anyhow::Result<Self> {
+        if named == STREAM {
+            return Ok(Self { name: "standard input".to_owned(), disk: None, root: Root::Stream });
+        }
         let path = Path::new(named);
         if named.starts_with("ami-") && !path.exists() {
             return Err(super::no_side(format!(
@@ -60,21 +67,44 @@ impl Side {
 
     pub(super) fn read(&self, progress: &dyn Progress, interrupt: &Interrupt) -> anyhow::Result<Inventory> {
         match &self.root {
-            Root::Archive(path) => archive(path, progress, interrupt),
+            Root::Archive(path) => {
+                let file = File::open(path).with_context(|| format!("failed to open {}", path.display()))?;
+                let total = file.metadata().context("failed to stat the archive")?.len();
+                archive(file, Some(total), progress, interrupt)
+            }
+            Root::Stream => archive(std::io::stdin().lock(), None, progress, interrupt),
             Root::Folder(path) => folder(path, progress, interrupt),
         }
     }
 }
 
-fn archive(path: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> anyhow::Result<Inventory> {
-    let file = File::open(path).with_context(|| format!("failed to open {}", path.display()))?;
-    let total = file.metadata().context("failed to stat the archive")?.len();
-    let mut archive = tar::Archive::new(BufReader::with_capacity(1 << 20, file));
+/// An archive ends with two blocks of zeros, behind which nothing is read: one that comes to its end before was cut off.
+struct Whole<R> {
+    inner: R,
+    cut: bool,
+}
+
+impl<R: Read> Read for Whole<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.cut |= read == 0 && !buffer.is_empty();
+        Ok(read)
+    }
+}
+
+pub(super) fn archive(
+    from: impl Read,
+    total: Option<u64>,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Inventory> {
+    let whole = Whole { inner: BufReader::with_capacity(1 << 20, from), cut: false };
+    let mut archive = tar::Archive::new(whole);
     let mut inventory = Inventory::default();
     for entry in archive.entries().context("failed to read the archive")? {
         interrupt.check()?;
         let mut entry = entry.context("failed to read the archive")?;
-        progress.position(entry.raw_file_position(), Some(total), Unit::Bytes);
+        progress.position(entry.raw_file_position(), total, Unit::Bytes);
         let header = entry.header();
         let name = entry.path().context("failed to read a name in the archive")?;
         let name = name.to_string_lossy().trim_start_matches("./").trim_matches('/').to_owned();
@@ -106,6 +136,13 @@ fn archive(path: &Path, progress: &dyn Progress, interrupt: &Interrupt) -> anyho
         };
         inventory.add(name, bare, &mut entry)?;
     }
+    let mut whole = archive.into_inner();
+    anyhow::ensure!(
+        !whole.cut,
+        "the archive has no end: it was cut off, or what writes it failed; get it again"
+    );
+    // tar fills its last record up, and would be told that nobody reads.
+    std::io::copy(&mut whole.inner, &mut std::io::sink()).context("failed to read the archive")?;
     Ok(inventory)
 }
 

@@ -116,6 +116,66 @@ fn files_that_a_new_version_explains_are_no_surprise() {
     assert!(between(old.path(), new.path()).touches(Aspect::Files));
 }
 
+/// A root as tar sends it, the way that an instance's comes.
+fn sent(root: &Path) -> Vec<u8> {
+    let mut tar = std::process::Command::new("tar");
+    let output = tar.args(["--create", "--one-file-system", "--directory"]).arg(root).arg(".").output();
+    output.expect("tar runs").stdout
+}
+
+#[test]
+fn a_root_that_comes_as_a_stream_is_the_root_and_one_that_is_cut_off_is_none() {
+    let root = root("1111");
+    let bytes = sent(root.path());
+    let read = |bytes: &[u8]| source::archive(bytes, None, &Silent, &Interrupt::default());
+    let same = Facts::of(read(&bytes).expect("it is whole"));
+    let difference = compare("here", &facts(root.path()), "there", &same);
+    assert!(!difference.touches(Aspect::Any), "{difference}");
+    // Between two entries, inside one, and before the first.
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("it is not empty");
+    for length in [(end / 512 + 1) * 512, end / 2, 0] {
+        let error = read(&bytes[..length]).expect_err("it is cut off");
+        let said = format!("{error:#}");
+        assert!(said.contains("cut off") || said.contains("failed to read"), "at {length}: {said}");
+    }
+    let store = Store::of(root.path());
+    assert!(Side::find(&store, "-").is_ok());
+}
+
+#[test]
+fn every_aspect_fails_on_what_it_is_for_alone() {
+    use Aspect::{Any, Config, Files, Packages, Ports, Privileges, Units, Users};
+    type Change = fn(&Path);
+    let table: [(Change, &[Aspect]); 8] = [
+        (|at| put(at, "var/lib/dpkg/status", &STATUS.replace("7.88.1", "7.88.2")), &[Packages]),
+        (|at| put(at, "usr/sbin/nginx", "program two"), &[Files]),
+        (|at| link(at, "etc/systemd/system/apt-daily.timer", "/dev/null"), &[Files, Units, Config]),
+        (|at| put(at, "etc/group", "root:x:0:\nwheel:x:7:eve\n"), &[Files, Users, Config]),
+        (
+            |at| {
+                let nginx = at.join("usr/sbin/nginx");
+                fs::set_permissions(nginx, fs::Permissions::from_mode(0o2755)).expect("chmod");
+            },
+            &[Files, Privileges],
+        ),
+        (
+            |at| put(at, "etc/nginx/nginx.conf", "server {\n    listen 81 default_server;\n}\n"),
+            &[Files, Ports, Config],
+        ),
+        (|at| put(at, "etc/motd", "hello\n"), &[Files, Config]),
+        (|at| put(at, "var/log/nginx/access.log", "GET /\n"), &[]),
+    ];
+    for (change, aspects) in table {
+        let (old, new) = (root("1111"), root("1111"));
+        change(new.path());
+        let difference = between(old.path(), new.path());
+        for aspect in Aspect::value_variants() {
+            let expected = *aspect == Any || aspects.contains(aspect);
+            assert_eq!(difference.touches(*aspect), expected, "{aspect:?} in {difference}");
+        }
+    }
+}
+
 #[test]
 fn what_is_no_side_is_refused_with_what_would_be() {
     let empty = tempfile::tempdir().expect("a temporary folder");

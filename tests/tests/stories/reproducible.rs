@@ -2,7 +2,7 @@
 
 use kiln_tests::programs::{agent, kiln, repository, run};
 use kiln_tests::starter::{self, bake, fresh};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -38,6 +38,13 @@ fn another_folder_user_locale_hostname_and_day_give_the_same_bytes() {
         assert_eq!(first, second, "{name}");
     }
     assert_eq!(first.receipt["disk"]["sha256"].as_str(), Some(sha256(&first.disk()).as_str()));
+    // By the program, too; the other side as an instance would send it.
+    let mut sent = Command::new("sh");
+    sent.args(["-c", r#"tar -c --one-file-system -C "$1" . | "$0" --json diff --fail-on any "$2" -"#])
+        .arg(kiln());
+    let ended = run(sent.arg(first.root()).arg(&image)).expect_code(0);
+    let difference: Value = serde_json::from_str(&ended.stdout).expect("stdout carries the answer alone");
+    assert_eq!((&difference["new"], &difference["files"]), (&json!("standard input"), &json!({})));
     let built = |name: &str| {
         let steps = second["steps"].as_array().expect("the receipt lists the steps");
         steps.iter().any(|step| step["step"] == name && step["outcome"] == "built")
