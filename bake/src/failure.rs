@@ -18,6 +18,12 @@ pub enum Failure {
         /// The command that gets it.
         remedy: String,
     },
+    /// A registry of packages did not answer; code 69, too.
+    #[error(
+        "{0} does not answer: run it again when it does (what was fetched is kept), or name another registry by \
+         npm_config_registry or UV_INDEX_URL, a proxy by https_proxy"
+    )]
+    Unreachable(String),
     /// The command is root's; code 69, too.
     #[error("{0} needs root: run it again with sudo")]
     NotRoot(&'static str),
@@ -40,7 +46,7 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Missing { .. } | Self::NotRoot(_) => 69,
+            Self::Missing { .. } | Self::Unreachable(_) | Self::NotRoot(_) => 69,
             Self::TryAgain(_) => 75,
             Self::Manifest(_) | Self::Lock(_) => 78,
             Self::Interrupted => 130,
@@ -50,7 +56,9 @@ impl Failure {
 
 /// The one place that turns an error into an exit code.
 pub fn code(error: &anyhow::Error) -> u8 {
-    let own = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).map(Failure::code);
+    // A kind may be the cause, or stand over one: only anyhow itself finds the latter.
+    let cause = || error.chain().find_map(|cause| cause.downcast_ref::<Failure>());
+    let own = error.downcast_ref::<Failure>().or_else(cause).map(Failure::code);
     let image = || error.chain().find_map(|cause| cause.downcast_ref::<kiln_image::Error>()).map(image_code);
     let stage = || error.chain().find_map(|cause| cause.downcast_ref::<kiln_stage::Error>()).map(stage_code);
     own.or_else(image).or_else(stage).unwrap_or(1)
@@ -82,7 +90,7 @@ pub fn explain(error: anyhow::Error, on: &std::path::Path) -> anyhow::Error {
         let io = cause.downcast_ref::<std::io::Error>();
         io.is_some_and(|io| {
             matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        }) || cause.to_string().contains("No space left on device")
+        }) || cause.to_string().to_lowercase().contains("no space left on device")
     });
     if !full {
         return error;
@@ -101,10 +109,11 @@ mod tests {
 
     #[test]
     fn a_kind_deep_in_the_chain_decides_the_exit_code() {
-        let table: [(anyhow::Error, u8); 6] = [
+        let table: [(anyhow::Error, u8); 7] = [
             (anyhow!("npm exited with 3"), 1),
             (Failure::Usage("no image".into()).into(), 2),
             (Failure::NotRoot("a bake").into(), 69),
+            (Failure::Unreachable("https://pypi.org".into()).into(), 69),
             (Failure::TryAgain("lock held".into()).into(), 75),
             (Failure::Manifest(Complaints::default()).into(), 78),
             (Failure::Interrupted.into(), 130),
@@ -113,13 +122,18 @@ mod tests {
             let error = Err::<(), _>(error).context("failed to bake").expect_err("it is an error");
             assert_eq!(code(&error), expected, "{error:#}");
         }
+        let over = anyhow!("npm ci failed").context(Failure::Unreachable("https://pypi.org".into()));
+        assert_eq!(code(&over.context("failed to build")), 69);
     }
 
     #[test]
     fn a_full_disk_is_named_as_such() {
-        let error =
-            anyhow!("mke2fs: No space left on device while writing").context("failed to build the disk");
-        let told = format!("{:#}", explain(error, std::path::Path::new("/var/kiln")));
-        assert!(told.starts_with("the disk under /var/kiln is full"), "{told}");
+        for said in
+            ["mke2fs: No space left on device while writing", "npm error ENOSPC: no space left on device"]
+        {
+            let error = anyhow!(said).context("failed to build the disk");
+            let told = format!("{:#}", explain(error, std::path::Path::new("/var/kiln")));
+            assert!(told.starts_with("the disk under /var/kiln is full"), "{told}");
+        }
     }
 }

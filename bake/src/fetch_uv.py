@@ -14,13 +14,21 @@ import zipfile
 
 index, wheel, expected, target = sys.argv[1:]
 page_url = index.rstrip("/") + "/uv/"
-with urllib.request.urlopen(page_url, timeout=60) as reply:
-    page = reply.read().decode()
+
+
+def fetch(url):
+    try:
+        with urllib.request.urlopen(url, timeout=60) as reply:
+            return reply.read()
+    except OSError as error:
+        sys.exit(f"the index {index} does not answer: {error}")
+
+
+page = fetch(page_url).decode()
 link = re.search(r'href="([^"#]*/%s)[#"]' % re.escape(wheel), page)
 if link is None:
     sys.exit(f"the index {index} has no {wheel}")
-with urllib.request.urlopen(urllib.parse.urljoin(page_url, link[1]), timeout=60) as reply:
-    data = reply.read()
+data = fetch(urllib.parse.urljoin(page_url, link[1]))
 found = hashlib.sha256(data).hexdigest()
 if found != expected:
     sys.exit(f"{wheel} from {index} has sha256 {found}, expected {expected}")

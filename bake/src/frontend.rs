@@ -120,7 +120,8 @@ pub fn build(
     }
     let run = |sandbox: &Sandbox, shown: &str, command: &[&str]| {
         progress.message(&format!("{}: {shown}", service.name));
-        sandbox.run(bench, command).map_err(|error| too_old(error, node)).with_context(|| {
+        let told = |error| too_old(crowded(error, &beside), node);
+        sandbox.run(bench, command).map_err(told).with_context(|| {
             format!(
                 "failed to build the frontend of service '{}' in {}",
                 service.name,
@@ -160,6 +161,18 @@ fn remove_dead(builds: &Path) {
             // What cannot be removed now can be the next time.
             let _ = std::fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+/// npm is content with files that it could not write whole; what fails afterwards fails for that.
+fn crowded(error: anyhow::Error, at: &Path) -> anyhow::Error {
+    /// A build that has less than this left has come to the end of the disk.
+    const FEW: u64 = 8 << 20;
+    match kiln_image::space::available(at) {
+        Ok(free) if free < FEW => {
+            error.context(format!("no space left on device: {} KiB are free", free >> 10))
+        }
+        _ => error,
     }
 }
 

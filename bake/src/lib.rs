@@ -17,6 +17,7 @@ pub mod bench;
 pub mod cache;
 pub mod host;
 pub mod sandbox;
+pub mod unreachable;
 
 // What is asked for.
 pub mod init;

@@ -19,6 +19,8 @@ use anyhow::Context as _;
 use kiln_image::ids::SOURCE_DATE_EPOCH;
 
 use crate::bench::Bench;
+use crate::failure::Failure;
+use crate::unreachable;
 
 /// Enough for a stack trace of npm or Python with its cause.
 const TAIL: usize = 40;
@@ -199,7 +201,8 @@ impl Sandbox {
     /// Runs to the end; each line of output goes to the log.
     ///
     /// # Errors
-    /// [`CommandFailed`] with the last lines; `Failure::Interrupted`.
+    /// [`CommandFailed`] with the last lines, as [`Failure::Unreachable`] where it failed for that;
+    /// [`Failure::Interrupted`].
     pub fn run<S: AsRef<OsStr>>(&self, bench: &Bench, command: &[S]) -> anyhow::Result<Vec<String>> {
         bench.interrupt.check()?;
         let shown = shown(command);
@@ -237,7 +240,12 @@ impl Sandbox {
             Some(code) => format!("exit code {code}"),
             None => status.to_string(),
         };
-        Err(CommandFailed { command: shown, status, tail: lines.into() }.into())
+        let failed = CommandFailed { command: shown, status, tail: lines.into() };
+        let online = !self.arguments.iter().any(|argument| argument == "--unshare-net");
+        match unreachable::registry(&failed.tail).filter(|_| online) {
+            Some(registry) => Err(anyhow::Error::new(failed).context(Failure::Unreachable(registry))),
+            None => Err(failed.into()),
+        }
     }
 }
 

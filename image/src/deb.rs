@@ -119,14 +119,19 @@ fn from_anywhere(
             let (name, version) = (deb.name.clone(), deb.version.clone());
             let about = said.iter().find(|line| line.contains(&*escaped(&deb.file)));
             let detail = about.or(said.first()).map_or("no answer", |line| line.trim_start_matches("E: "));
-            Err(Error::Gone {
-                name,
-                version,
-                mirror: mirror.of(&deb.file).to_owned(),
-                detail: detail.to_owned(),
+            let (mirror, detail) = (mirror.of(&deb.file).to_owned(), detail.to_owned());
+            Err(if is_gone(&detail) {
+                Error::Gone { name, version, mirror, detail }
+            } else {
+                Error::Mirror { mirror, detail }
             })
         }
     }
+}
+
+/// Whether a mirror answered that it has no such file; anything else that apt says means that it did not answer.
+fn is_gone(detail: &str) -> bool {
+    ["404", "File not found"].iter().any(|said| detail.contains(said))
 }
 
 /// Returns what apt complained about; which files came is to be looked for.
@@ -235,6 +240,19 @@ mod tests {
     }
 
     const CUP: &str = "5f84df4a6ce15b2df3f3ab0b2b4a1ac3a5cc6ac0ac4b6d4ef8f2a4b2d2f0a9e1";
+
+    #[test]
+    fn a_mirror_that_does_not_answer_is_told_from_one_that_has_dropped_a_package() {
+        for (detail, gone) in [
+            ("Failed to fetch http://m/pool/a.deb  404  Not Found [IP: 192.0.2.1 80]", true),
+            ("Failed to fetch file:/mirror/pool/a.deb  File not found - /mirror/pool/a.deb", true),
+            ("Failed to fetch http://m/pool/a.deb  Temporary failure resolving 'm'", false),
+            ("Failed to fetch http://m/pool/a.deb  Could not connect to m:80 (192.0.2.1).", false),
+            ("Failed to fetch http://m/pool/a.deb  503  Service Unavailable", false),
+        ] {
+            assert_eq!(is_gone(detail), gone, "{detail}");
+        }
+    }
 
     #[test]
     fn a_package_is_fetched_once_and_only_with_the_bytes_that_were_asked_for() {

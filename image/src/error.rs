@@ -55,7 +55,10 @@ pub enum Error {
         waited: u64,
     },
     /// The package mirror could not be reached, or does not have what was asked (`EX_UNAVAILABLE`).
-    #[error("failed to fetch packages from {mirror}: {detail}")]
+    #[error(
+        "failed to fetch packages from {mirror}: {detail}; try again when it answers, or name other mirrors by \
+         KILN_DEBIAN_MIRROR and KILN_SECURITY_MIRROR"
+    )]
     Mirror {
         /// The mirror's address.
         mirror: String,

@@ -98,6 +98,61 @@ fn a_full_disk_is_said_and_leaves_nothing() {
 }
 
 #[test]
+fn a_full_cache_is_said_where_no_size_is_known_before() {
+    // Whose base and downloads it takes.
+    kiln_tests::starter::baked();
+    let folder = fresh();
+    let (app, cache) = (folder.path().join("app"), folder.path().join("cache"));
+    fs::create_dir(&cache).expect("make a folder");
+    // npm unpacks some 100 MB there.
+    let script = r#"set -e
+        mount -t tmpfs -o size=24m tmpfs "$2"
+        for name in tools base debs npm; do ln -s "$3/$name" "$2/"; done
+        cd "$1"
+        code=0
+        KILN_CACHE=$2 "$4" bake || code=$?
+        find "$2"/ .kiln -xdev -type f -size +1k -printf 'left behind: %p\n' >&2
+        exit $code"#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(&app).arg(&cache);
+    command.arg(kiln_tests::starter::cache()).arg(kiln_tests::programs::kiln());
+    command.env("KILN_AGENT", kiln_tests::programs::agent());
+    let ended = run(&mut command).expect_code(1);
+    assert!(
+        ended.stderr.contains(&format!("the disk under {} is full", cache.display())),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("left behind"), "{}", ended.stderr);
+    assert_no_image(&app);
+}
+
+#[test]
+fn a_registry_that_does_not_answer_is_named_with_the_way_out() {
+    kiln_tests::starter::baked();
+    let folder = fresh();
+    let (app, cache) = (folder.path().join("app"), folder.path().join("cache"));
+    kiln_tests::starter::cache_of(&cache, &["tools", "base", "debs"]);
+    // npm would wait for a minute and try again, as it is asked to by default.
+    fs::write(folder.path().join(".npmrc"), "fetch-retries=0\n").expect("write a configuration");
+    for (registry, variable) in
+        [("https://registry.npmjs.org", "npm_config_registry"), ("https://pypi.org", "UV_INDEX_URL")]
+    {
+        let mut command = Command::new("unshare");
+        command.arg("--net").arg(kiln_tests::programs::kiln()).arg("bake").current_dir(&app);
+        command.env("KILN_AGENT", kiln_tests::programs::agent()).env("KILN_CACHE", &cache);
+        command.env("HOME", folder.path()).env_remove(variable);
+        let ended = run(&mut command).expect_code(69);
+        let expected = format!("{registry} does not answer");
+        assert!(ended.stderr.contains(&expected) && ended.stderr.contains(variable), "{}", ended.stderr);
+        assert_no_image(&app);
+        // The next registry is asked once the frontend is there.
+        let _there_the_second_time =
+            std::os::unix::fs::symlink(kiln_tests::starter::cache().join("web"), cache.join("web"));
+    }
+}
+
+#[test]
 fn a_plain_chroot_is_told_how_to_become_a_place_for_mounts() {
     let folder = fresh();
     // A root that is a folder like any other, with this machine's programs and the app in it.
