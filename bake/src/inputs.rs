@@ -246,3 +246,30 @@ pub fn find_agent(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 fn build_agent() -> &'static str {
     "build it with 'cargo build --profile shipped -p kiln-agent', or name one with --agent or KILN_AGENT"
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_image::os::KNOWN;
+
+    use super::*;
+
+    const SHOP: &str =
+        "[image]\nname = \"shop\"\n[[service]]\nname = \"shop\"\npath = \"/\"\nfrontend = \"web\"\n";
+
+    #[test]
+    fn chrony_is_told_the_time_where_each_system_has_it_look() {
+        let (manifest, _) = Manifest::parse(SHOP, Path::new("/app")).expect("the manifest is valid");
+        let shop = ServiceInputs { release: "0".repeat(12), backend: None, frontend: None, carried: None };
+        for os in &KNOWN {
+            let files = rendered(&manifest, std::slice::from_ref(&shop), os).expect("every template renders");
+            let expected = match os.name {
+                "Amazon Linux 2023" => "etc/chrony.conf",
+                _ => "etc/chrony/chrony.conf",
+            };
+            let found: Vec<_> = files.iter().filter(|file| file.path.ends_with("chrony.conf")).collect();
+            assert_eq!(found.len(), 1, "{}", os.name);
+            assert_eq!(found[0].path, Path::new(expected), "{}", os.name);
+            assert!(String::from_utf8_lossy(&found[0].content).contains("server 169.254.169.123 "));
+        }
+    }
+}

@@ -5,6 +5,7 @@ use kiln_tests::programs::run;
 use kiln_tests::qemu::{Firmware, Guest, Machine};
 use kiln_tests::starter::{baked, on_debian_13};
 use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// From QEMU's start to a ready instance. Software emulation took 28 to 126 s on two shared cores; this only ends a
@@ -13,12 +14,55 @@ const BOOT: Duration = Duration::from_mins(7);
 /// An emulated machine answers the page's own requests in seconds.
 const PAGE: Duration = Duration::from_mins(1);
 
+/// Tells the serial console who the instance is.
+const WHO: &str = r#"#!/bin/sh
+systemctl start kiln-hostkeys.service
+{
+    echo "who machine $(cat /etc/machine-id)"
+    for key in /etc/ssh/ssh_host_*_key.pub; do echo "who $(ssh-keygen -lf "$key" | cut -d' ' -f2)"; done
+} >/run/who 2>&1
+cat /run/who >/dev/ttyS0
+"#;
+
+/// What the instances of this program that were booted from one image have told of themselves.
+static BOOTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Fails for an identity that another instance has, too.
+fn is_somebody_else(console: &str) {
+    let told = || console.lines().filter_map(|line| line.strip_prefix("who "));
+    let keys = told().filter(|line| line.starts_with("SHA256:")).count();
+    let machine = told().find_map(|line| line.strip_prefix("machine "));
+    assert!(keys > 0 && machine.is_some_and(|id| id.len() == 32), "{console}");
+    let mut booted = BOOTED.lock().expect("no test panics with it");
+    for line in told() {
+        assert!(!booted.iter().any(|other| other == line), "two instances of one image have {line}");
+    }
+    booted.extend(told().map(str::to_owned));
+}
+
+#[test]
+fn every_instance_type_finds_its_disk_and_its_network() {
+    let root = baked().root();
+    let mut list = Command::new("bwrap");
+    list.arg("--ro-bind").arg(&root).args(["/", "--tmpfs", "/tmp", "--"]);
+    list.args(["sh", "-c", "cat /boot/config-*; zstd -dc </initrd.img | cpio --quiet --list"]);
+    let listed = run(&mut list).expect_code(0).stdout;
+    // Nitro's disks without an initrd; its network, and the disks and networks of Xen's, with it.
+    for driver in ["CONFIG_BLK_DEV_NVME=y", "CONFIG_EXT4_FS=y", "/ena.ko", "/xen-blkfront.ko", "/ixgbevf.ko"]
+    {
+        assert!(listed.lines().any(|line| line.ends_with(driver)), "there is no {driver}");
+    }
+}
+
 #[test]
 fn by_bios_to_a_page_that_shows_data_from_the_api() {
-    let guest = Guest::boot(&baked().disk(), Firmware::Bios);
+    let mut machine = Machine::new(Firmware::Bios);
+    machine.metadata = machine.metadata.with("user-data", WHO);
+    let guest = machine.boot(&baked().disk());
     // Ready by the agent's word: user data was asked for over IMDSv2, nginx and gunicorn answer.
     guest.wait_for("/healthz", BOOT);
     let hello = guest.wait_for("/api/hello", BOOT);
+    is_somebody_else(&guest.console());
 
     let browser = Browser::start(&guest.url()).expect("the browser starts");
     browser.open("/").expect("the page loads");
@@ -32,9 +76,8 @@ fn by_bios_to_a_page_that_shows_data_from_the_api() {
 }
 
 /// Tells the serial console what is in effect of every item of hardening, and how large the root is.
-const ASKED: &str = r#"#!/bin/sh
+const ASKED: &str = r#"
 {
-    systemctl start kiln-hostkeys.service
     mkdir -p /run/sshd
     sshd -T | sed 's/^/ssh /'
     sysctl kernel.kptr_restrict kernel.dmesg_restrict kernel.yama.ptrace_scope kernel.unprivileged_bpf_disabled \
@@ -91,7 +134,7 @@ const FACTS: [(&str, &[&str]); 9] = [
 fn by_uefi_to_a_served_page_with_all_of_the_hardening_in_effect() {
     let baked = baked();
     let mut machine = Machine::new(Firmware::Uefi);
-    machine.metadata = machine.metadata.with("user-data", ASKED);
+    machine.metadata = machine.metadata.with("user-data", &format!("{WHO}{ASKED}"));
     // A volume twice as large as the image, as a launch template may ask for.
     let volume = tempfile::NamedTempFile::new().expect("a file for the volume");
     let mut copy = Command::new("cp");
@@ -103,6 +146,7 @@ fn by_uefi_to_a_served_page_with_all_of_the_hardening_in_effect() {
     assert!(page.body.contains("<div id=\"root\">"), "{}", page.body);
     let console = guest.console();
     assert!(!console.contains("Kernel panic") && !console.contains("Failed to start"), "{console}");
+    is_somebody_else(&console);
     let items = baked.receipt["hardening"].as_array().expect("the receipt lists what is on");
     assert_eq!(items.len(), FACTS.len(), "{items:?}");
     for (item, facts) in FACTS {
