@@ -10,8 +10,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use kiln_image::Progress;
 use kiln_image::os::Manager;
+use kiln_image::{Os, Progress};
 use serde_json::json;
 
 use crate::bench::Bench;
@@ -54,12 +54,7 @@ pub fn onto(
     let number = |name: &str| STEPS.iter().position(|step| *step == name).map_or(0, |index| index + 1);
     let step = |name| bench.report.step(number(name), STEPS.len(), name);
     let progress = step("packages");
-    if manifest.image.tls.is_some() && inputs.os.manager != Manager::Apt {
-        bail!(
-            "[image.tls] goes by Debian's package of certbot, and this is {}: leave it out",
-            inputs.os.name
-        );
-    }
+    fits(manifest, inputs.os)?;
     let installed = packages::ensure(bench, root, inputs.os, manifest, &progress)?;
     let outcome = if installed.is_empty() { Outcome::Cached } else { Outcome::Built };
     let mut steps = vec![progress.done(outcome, installed.join(", "))];
@@ -70,6 +65,14 @@ pub fn onto(
     let detail = apply(bench, root, &layer, &progress)?;
     steps.push(progress.done(Outcome::Built, detail));
     Ok(steps)
+}
+
+/// Refuses what goes by the packages of another system.
+fn fits(manifest: &Manifest, os: &Os) -> anyhow::Result<()> {
+    if manifest.image.tls.is_some() && os.manager != Manager::Apt {
+        bail!("[image.tls] goes by Debian's package of certbot, and this is {}: leave it out", os.name);
+    }
+    Ok(())
 }
 
 /// Names that a step of [`build_parts`] has in progress and receipt.
@@ -221,4 +224,24 @@ fn put(root: &Path, path: &Path, mode: u32, content: &[u8]) -> anyhow::Result<()
         fs::rename(&new, &target)
     };
     write().with_context(|| format!("failed to write {}", target.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_image::os::KNOWN;
+
+    use super::*;
+
+    #[test]
+    fn certificates_are_for_systems_with_debian_s_packages() {
+        let refused = |tls: &str| -> Vec<&str> {
+            let text = format!(
+                "[image]\nname = \"shop\"\n{tls}[[service]]\nname = \"shop\"\npath = \"/\"\nfrontend = \"f\"\n"
+            );
+            let (manifest, _) = Manifest::parse(&text, Path::new("/app")).expect("it is valid");
+            KNOWN.iter().filter(|os| fits(&manifest, os).is_err()).map(|os| os.name).collect()
+        };
+        assert_eq!(refused(""), [""; 0]);
+        assert_eq!(refused("[image.tls]\ndomains = [\"a.org\"]\n"), ["Amazon Linux 2023"]);
+    }
 }

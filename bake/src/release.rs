@@ -61,8 +61,7 @@ pub fn install(
     }
     if let Some(web) = &built.web {
         let target = release.join("web");
-        let mut statics = service.backend.iter().flat_map(|backend| backend.statics.keys());
-        if let Some(url) = statics.find(|url| web.join(url.trim_matches('/')).exists()) {
+        if let Some(url) = hidden(service, web) {
             bail!(
                 "the frontend of service '{}' has files at '{url}', where 'static' in kiln.toml would hide them: take another URL",
                 service.name
@@ -75,6 +74,12 @@ pub fn install(
     }
     open_to_all(&home)?;
     link(&format!("releases/{}", inputs.release), &home.join("current"))
+}
+
+/// A folder of the frontend's that nobody would see, since nginx has one of the backend's at its URL.
+fn hidden<'a>(service: &'a Service, web: &Path) -> Option<&'a str> {
+    let mut urls = service.backend.iter().flat_map(|backend| backend.statics.keys());
+    urls.find(|url| web.join(url.trim_matches('/')).exists()).map(String::as_str)
 }
 
 /// Points `at` to `target` in one rename: a reader sees the old release or the new one.
@@ -136,4 +141,20 @@ fn open_to_all(home: &Path) -> anyhow::Result<()> {
         put().with_context(|| format!("failed to set the mode of {}", entry.path().display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_the_frontend_that_a_static_one_would_hide_is_found() {
+        let text = "[image]\nname = \"shop\"\n[[service]]\nname = \"shop\"\npath = \"/\"\nbackend = \"b\"\nwsgi = \"b:app\"\nfrontend = \"f\"\nstatic = { \"/brand/\" = \"a\", \"/static/js/\" = \"b\" }\n";
+        let (manifest, _) = Manifest::parse(text, Path::new("/app")).expect("it is valid");
+        let web = tempfile::tempdir().expect("a scratch folder");
+        fs::create_dir(web.path().join("static")).expect("a folder");
+        assert_eq!(hidden(&manifest.services[0], web.path()), None);
+        fs::create_dir(web.path().join("static/js")).expect("a folder");
+        assert_eq!(hidden(&manifest.services[0], web.path()), Some("/static/js/"));
+    }
 }

@@ -2,10 +2,11 @@
 //! as that answers, and by the next one after a renewal. The server is Pebble, Let's Encrypt's own for tests.
 
 use crate::services::cinema;
+use kiln_stage::lifecycle::{Event, State};
 use kiln_stage::{Launch, Prop, Scene};
 use kiln_tests::programs::run;
 use kiln_tests::story::{BOOT, Plan, inside, serving};
-use kiln_tests::told::no_request_failed;
+use kiln_tests::told::{completed_once, no_request_failed};
 use serde_json::json;
 use std::fs::{self, File};
 use std::path::Path;
@@ -13,6 +14,8 @@ use std::process::{Child, Command, Stdio};
 
 /// The stage's router, where the server listens, and its first instance.
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n10.98.0.1 acme.cinema.test\n10.98.0.10 cinema.test www.cinema.test\n";
+/// Seconds: longer than anything else that a drain of this stage waits for.
+const STREAM: u32 = 20;
 const CA: &str = "/etc/kiln/acme.pem";
 
 /// A server that nobody started yet, with a certificate that an instance can be told to trust.
@@ -97,6 +100,27 @@ async fn trusted(scene: &Scene, id: &str, root: &str) {
     }
 }
 
+/// A stream by HTTPS is work in flight: the drain that began during it outlasts it.
+async fn drained(scene: &Scene, id: &str, root: &str) {
+    let url = format!("https://cinema.test/partners/stream?seconds={STREAM}");
+    let line = format!("curl -sSN --cacert {root} '{url}' >/run/streamed && tail -n 1 /run/streamed");
+    let (ended, ()) =
+        tokio::join!(async { (scene.exec(id, &["sh", "-c", &line]).await, scene.at()) }, async {
+            let begun = async || {
+                let size = inside(scene, id, &["stat", "-c", "%s", "/run/streamed"]).await;
+                size.trim().parse::<u64>().is_ok_and(|size| size > 0).then_some(())
+            };
+            scene.until_async(BOOT, begun).await.expect("the stream is in flight");
+            scene.wish(id, &Event::ScaledIn);
+        });
+    let (streamed, at) = (ended.0.expect("the instance is on until the stream ends"), ended.1);
+    let told = String::from_utf8_lossy(&[streamed.stdout, streamed.stderr].concat()).into_owned();
+    assert_eq!(told.trim(), "done", "the stream in flight at the scale-in ended at {at}");
+    scene.reaches(id, State::Terminated, BOOT).await.expect("it is released");
+    let completed = completed_once(scene, id, "kiln-terminate", "Terminating:Wait");
+    assert!(completed > at, "completed at {completed}, while a stream ran until {at}");
+}
+
 #[test]
 fn a_certificate_comes_when_the_acme_server_does_and_until_then_there_is_a_placeholder() {
     let mut plan = Plan { image: cinema, ..Plan::default() };
@@ -163,6 +187,8 @@ fn a_certificate_comes_when_the_acme_server_does_and_until_then_there_is_a_place
         inside(scene, &id, &["systemctl", "restart", "certbot.service"]).await;
         assert_eq!(inside(scene, &id, &result).await.trim(), "success");
         assert_eq!(shown(scene, &id).await, second);
+
+        drained(scene, &id, root).await;
         no_request_failed(scene).await;
     });
 }
