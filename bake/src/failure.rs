@@ -2,6 +2,9 @@
 //!
 //! A step returns `anyhow::Error`; where the caller of `kiln` must tell kinds apart, one of these is in the chain.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
 use crate::manifest::Complaints;
 
 /// The kinds of failure that a pipeline can act on. Everything else is a plain failure, code 1.
@@ -84,8 +87,9 @@ fn stage_code(error: &kiln_stage::Error) -> u8 {
 
 /// Says what a full disk means here; every other error stays as it is.
 ///
-/// A path in the message is worth more than the bare `ENOSPC` of whichever write came last.
-pub fn explain(error: anyhow::Error, on: &std::path::Path) -> anyhow::Error {
+/// A path in the message is worth more than the bare `ENOSPC` of whichever write came last; `written` is where a command writes,
+/// on one file system or several.
+pub fn explain(error: anyhow::Error, written: &[&Path]) -> anyhow::Error {
     let full = error.chain().any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();
         io.is_some_and(|io| {
@@ -95,9 +99,19 @@ pub fn explain(error: anyhow::Error, on: &std::path::Path) -> anyhow::Error {
     if !full {
         return error;
     }
+    let mut disks: Vec<(u64, String)> = Vec::new();
+    for path in written {
+        // One that cannot be looked at is no disk of its own.
+        let device = path.metadata().map_or(0, |meta| meta.dev());
+        if !disks.iter().any(|(seen, _)| *seen == device) {
+            let whole = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+            disks.push((device, whole.display().to_string()));
+        }
+    }
+    let disks: Vec<_> = disks.into_iter().map(|(_, shown)| shown).collect();
     error.context(format!(
         "the disk under {} is full; nothing of this bake was kept: free some space, or name another cache with KILN_CACHE",
-        on.display()
+        disks.join(" or ")
     ))
 }
 
@@ -132,8 +146,11 @@ mod tests {
             ["mke2fs: No space left on device while writing", "npm error ENOSPC: no space left on device"]
         {
             let error = anyhow!(said).context("failed to build the disk");
-            let told = format!("{:#}", explain(error, std::path::Path::new("/var/kiln")));
-            assert!(told.starts_with("the disk under /var/kiln is full"), "{told}");
+            let told = format!("{:#}", explain(error, &[Path::new("/dev/."), Path::new("/dev")]));
+            assert!(told.starts_with("the disk under /dev is full"), "{told}");
         }
+        // Two file systems wherever there is a kernel.
+        let told = explain(anyhow!("No space left on device"), &[Path::new("/sys"), Path::new("/proc")]);
+        assert!(told.to_string().starts_with("the disk under /sys or /proc is full"), "{told}");
     }
 }

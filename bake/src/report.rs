@@ -17,6 +17,8 @@ use serde_json::json;
 
 pub use step::Step;
 
+use crate::interrupt::Interrupt;
+
 /// How to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -33,6 +35,8 @@ pub struct Report {
     color: bool,
     bars: MultiProgress,
     log: Mutex<Log>,
+    /// What a wait gives up for.
+    interrupt: Interrupt,
 }
 
 /// Bytes that are kept for a log before it has a place; a base root from packages says about one million.
@@ -74,14 +78,14 @@ pub struct StepRecord {
 
 impl Report {
     /// Chooses the mode: `json` wins, then whether stderr is a terminal.
-    pub fn new(json: bool, verbose: bool, color: bool) -> Self {
+    pub fn new(json: bool, verbose: bool, color: bool, interrupt: Interrupt) -> Self {
         let mode = match (json, std::io::stderr().is_terminal()) {
             (true, _) => Mode::Json,
             (false, true) => Mode::Bars,
             (false, false) => Mode::Lines,
         };
         let log = Log { since: Instant::now(), file: None, before: Vec::new() };
-        Self { mode, verbose, color, bars: MultiProgress::new(), log: Mutex::new(log) }
+        Self { mode, verbose, color, bars: MultiProgress::new(), log: Mutex::new(log), interrupt }
     }
 
     /// Copies everything to `path`, from what was said before on until [`Self::end_log`].
@@ -195,5 +199,9 @@ impl Progress for Saying<'_> {
 
     fn line(&self, line: &str) {
         self.0.tool_line(line);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.0.interrupt.check().is_err()
     }
 }

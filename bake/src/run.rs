@@ -46,11 +46,11 @@ impl Answer {
 /// The whole program but its arguments.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
-    let report = Report::new(global.json, global.verbose, global.colored());
+    let interrupt = crate::interrupt::Interrupt::default();
+    let report = Report::new(global.json, global.verbose, global.colored(), interrupt.clone());
     let bench = match cache_path(|name| std::env::var_os(name)) {
         Ok(cache) => {
-            let (interrupt, mirror) =
-                (crate::interrupt::Interrupt::default(), bench::mirror(|name| std::env::var_os(name)));
+            let mirror = bench::mirror(|name| std::env::var_os(name));
             Arc::new(Bench { report, interrupt, cache, mirror })
         }
         Err(error) => return fail(&report, &error),
@@ -60,7 +60,7 @@ pub fn run(cli: Cli) -> ExitCode {
             print(&global, &answer);
             ExitCode::from(answer.code)
         }
-        Err(error) => fail(&bench.report, &failure::explain(error, &bench.cache)),
+        Err(error) => fail(&bench.report, &failure::explain(error, &[&bench.cache, &global.dir])),
     }
 }
 

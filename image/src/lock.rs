@@ -22,7 +22,7 @@ pub struct Lock {
 /// Takes the lock file `path`, waiting at most `wait`; says through `progress` who holds it.
 ///
 /// # Errors
-/// [`Error::Locked`] with the holder's name when `wait` is over.
+/// [`Error::Locked`] with the holder's name when `wait` is over, or `progress` is stopped.
 pub fn acquire(path: &Path, wait: Duration, progress: &dyn Progress) -> Result<Lock> {
     let mut file = OpenOptions::new()
         .read(true)
@@ -55,7 +55,7 @@ fn wait_for(file: &mut File, path: &Path, wait: Duration, progress: &dyn Progres
     loop {
         let waited = begun.elapsed();
         let holder = holder(file).unwrap_or_else(|| "another process".to_owned());
-        if waited >= wait {
+        if waited >= wait || progress.is_stopped() {
             return Err(Error::Locked { path: path.to_owned(), holder, waited: waited.as_secs() });
         }
         if holder != named {
@@ -110,6 +110,32 @@ mod tests {
         assert!(error.to_string().contains(&format!("(process {})", std::process::id())), "{error}");
         drop(first);
         acquire(&path, Duration::ZERO, &Silent).expect("a lock given back");
+    }
+
+    /// Told to stop while it waits.
+    #[derive(Debug, Default)]
+    struct Stopped(std::sync::atomic::AtomicBool);
+
+    impl Progress for Stopped {
+        fn message(&self, _text: &str) {
+            self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+
+        fn position(&self, _position: u64, _total: Option<u64>, _unit: Unit) {}
+
+        fn is_stopped(&self) -> bool {
+            self.0.load(std::sync::atomic::Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn a_waiter_that_is_stopped_gives_up_long_before_its_time() {
+        let dir = tempfile::tempdir().expect("a scratch directory");
+        let path = dir.path().join("lock");
+        let _first = acquire(&path, Duration::ZERO, &Silent).expect("a free lock");
+        let day = Duration::from_hours(24);
+        let error = acquire(&path, day, &Stopped::default()).expect_err("it is stopped");
+        assert!(matches!(error, Error::Locked { waited, .. } if waited < day.as_secs()), "{error}");
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub trait Progress: Send + Sync {
     fn line(&self, line: &str) {
         let _ = line;
     }
+    /// Whether nobody wants the result any more: what only waits gives up.
+    fn is_stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Says nothing.

@@ -119,7 +119,7 @@ fn a_full_cache_is_said_where_no_size_is_known_before() {
     command.env("KILN_AGENT", kiln_tests::programs::agent());
     let ended = run(&mut command).expect_code(1);
     assert!(
-        ended.stderr.contains(&format!("the disk under {} is full", cache.display())),
+        ended.stderr.contains(&format!("the disk under {} or {} is full", cache.display(), app.display())),
         "{}",
         ended.stderr
     );

@@ -111,6 +111,10 @@ impl Drop for Step<'_> {
 }
 
 impl Progress for Step<'_> {
+    fn is_stopped(&self) -> bool {
+        self.report.interrupt.check().is_err()
+    }
+
     fn message(&self, text: &str) {
         let first = {
             let mut latest = self.latest();
