@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::inputs::Inputs;
 use crate::manifest::{Builder, Manifest};
 use crate::publish::{clients, common, hold, perform};
+use crate::release::Built;
 use crate::store::Store;
 use crate::{bundle, provision};
 
@@ -123,8 +124,13 @@ fn spec(
     let pack = {
         let (bench, manifest, inputs) = (Arc::clone(bench), manifest.clone(), inputs.clone());
         move || {
-            let built = provision::build_parts(&bench, &manifest, &inputs, None, |_| 1, 1);
-            let packed = built.and_then(|(built, _)| bundle::pack(&bench, &manifest, &inputs, &built));
+            let step = bench.report.step(1, 1, "frontend");
+            let built = provision::frontends(&bench, &manifest, &inputs, &step);
+            let packed = built.and_then(|(webs, outcome, detail)| {
+                step.done(outcome, detail);
+                let venvs = vec![None; webs.len()];
+                bundle::pack(&bench, &manifest, &inputs, &Built::each(webs, venvs))
+            });
             packed.map_err(|error| format!("{error:#}"))
         }
     };

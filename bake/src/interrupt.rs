@@ -8,12 +8,16 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::failure::Failure;
+
+/// Work that was about to start a program when everything was killed has started it by the next time.
+pub const KILL_EVERY: Duration = Duration::from_millis(100);
 
 /// What an interruption has to reach. Clones share one state.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +40,29 @@ impl Interrupt {
         self.0.raised.store(true, Ordering::SeqCst);
     }
 
+    /// Does both, `right` on a thread of its own, to the end of each. When one fails, what this process started is killed,
+    /// so that the other ends soon.
+    ///
+    /// # Errors
+    /// Of the one that failed first.
+    pub fn both<L, R: Send>(
+        &self,
+        left: impl FnOnce() -> anyhow::Result<L>,
+        right: impl FnOnce() -> anyhow::Result<R> + Send,
+    ) -> anyhow::Result<(L, R)> {
+        let race = Race::default();
+        let (left, right) = std::thread::scope(|scope| {
+            let right = scope.spawn(|| race.run(right));
+            (race.run(left), right.join())
+        });
+        let failed = race.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match (failed, left, right) {
+            (None, Some(left), Ok(Some(right))) => Ok((left, right)),
+            (Some(error), ..) => Err(error),
+            _ => Err(anyhow::anyhow!("one of two steps ended without a word")),
+        }
+    }
+
     /// A folder that is removed when the guard drops, or by [`Self::sweep`] if that never comes.
     pub fn scratch(&self, path: &Path) -> std::io::Result<Scratch> {
         held(&self.0.scratch).insert(path.to_owned());
@@ -48,6 +75,29 @@ impl Interrupt {
         for path in held(&self.0.scratch).drain() {
             let _ = std::fs::remove_dir_all(path);
         }
+    }
+}
+
+/// Two pieces of work side by side.
+#[derive(Debug, Default)]
+struct Race {
+    failed: Mutex<Option<anyhow::Error>>,
+    over: Mutex<usize>,
+    ended: Condvar,
+}
+
+impl Race {
+    fn run<T>(&self, work: impl FnOnce() -> anyhow::Result<T>) -> Option<T> {
+        let result = work().map_err(|error| held(&self.failed).get_or_insert(error).to_string());
+        let mut over = held(&self.over);
+        *over += 1;
+        self.ended.notify_all();
+        while result.is_err() && *over < 2 {
+            kill_children();
+            let waited = self.ended.wait_timeout(over, KILL_EVERY);
+            over = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        result.ok()
     }
 }
 
@@ -126,6 +176,22 @@ mod tests {
         assert!(interrupt.check().is_ok());
         interrupt.clone().raise();
         assert!(matches!(interrupt.check(), Err(Failure::Interrupted)));
+    }
+
+    #[test]
+    fn the_first_failure_ends_what_the_other_started_and_is_the_one_that_is_told() {
+        let sleeping = || {
+            let status = std::process::Command::new("sleep").arg("600").status()?;
+            anyhow::bail!("sleep ended with {status}")
+        };
+        let failed = |error: &'static str| move || -> anyhow::Result<()> { Err(anyhow::anyhow!(error)) };
+        let interrupt = Interrupt::default();
+        let error = interrupt.both::<(), _>(sleeping, failed("no disk")).expect_err("the right one fails");
+        assert_eq!(error.to_string(), "no disk");
+        let error =
+            interrupt.both(failed("no mirror"), sleeping).map(|((), ())| ()).expect_err("the left one");
+        assert_eq!(error.to_string(), "no mirror");
+        assert_eq!(interrupt.both(|| Ok(1), || Ok("two")).expect("both end well"), (1, "two"));
     }
 
     #[test]

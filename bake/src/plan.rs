@@ -17,8 +17,8 @@ pub const STEPS: [&str; 11] = [
     "overlay",
     "provision",
     "clean",
-    "assert",
     "root.tar",
+    "assert",
     "disk.raw",
     "receipt",
 ];
@@ -286,7 +286,7 @@ layers
   image                    to build
 inputs
   agent                    0123456789ab
-steps     tools → base → frontend → venv → overlay → provision → clean → assert → root.tar → disk.raw → receipt";
+steps     tools → base → frontend → venv → overlay → provision → clean → root.tar → assert → disk.raw → receipt";
         assert_eq!(Plan::new(subject(None), &held).to_string(), expected);
     }
 

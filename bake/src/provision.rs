@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use kiln_image::os::Manager;
@@ -58,8 +58,13 @@ pub fn onto(
     let installed = packages::ensure(bench, root, inputs.os, manifest, &progress)?;
     let outcome = if installed.is_empty() { Outcome::Cached } else { Outcome::Built };
     let mut steps = vec![progress.done(outcome, installed.join(", "))];
-    let (built, parts) = build_parts(bench, manifest, inputs, Some(root), number, STEPS.len())?;
-    steps.extend(parts);
+    let progress = step("frontend");
+    let (webs, outcome, detail) = frontends(bench, manifest, inputs, &progress)?;
+    steps.push(progress.done(outcome, detail));
+    let progress = step("venv");
+    let (venvs, outcome, detail) = venvs(bench, manifest, inputs, root, &progress)?;
+    steps.push(progress.done(outcome, detail));
+    let built = Built::each(webs, venvs);
     let progress = step("provision");
     let layer = Layer { manifest, inputs, built, digest: inputs.app.clone(), base: None };
     let detail = apply(bench, root, &layer, &progress)?;
@@ -75,87 +80,64 @@ fn fits(manifest: &Manifest, os: &Os) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Names that a step of [`build_parts`] has in progress and receipt.
-pub const PARTS: [&str; 2] = ["frontend", "venv"];
+/// Per service, what was built for it; what the step tells of it.
+pub type Parts = (Vec<Option<PathBuf>>, Outcome, String);
 
-/// Builds what the services need, outside the root: frontends, then venvs. `root` has the Python that runs them; where
-/// there is none, frontends alone.
+/// Builds the frontends, outside of any root.
 ///
 /// # Errors
-/// npm, the build, or uv fails.
-pub fn build_parts(
+/// npm or a build fails.
+pub fn frontends(
     bench: &Bench,
     manifest: &Manifest,
     inputs: &Inputs,
-    root: Option<&Path>,
-    number: impl Fn(&str) -> usize,
-    of: usize,
-) -> anyhow::Result<(Vec<Built>, Vec<StepRecord>)> {
-    let python = root.map(|root| Python { root, program: inputs.os.python });
-    let mut built = vec![Built::default(); manifest.services.len()];
-    let mut records = Vec::new();
-    for part in PARTS.into_iter().filter(|part| *part == "frontend" || python.is_some()) {
-        let progress = bench.report.step(number(part), of, part);
-        let mut outcomes = Vec::new();
-        for ((service, inputs_of), built) in manifest.services.iter().zip(&inputs.services).zip(&mut built) {
-            let result = match python.filter(|_| part == "venv") {
-                None => web(bench, manifest, inputs, service, inputs_of.frontend.as_ref(), &progress)?,
-                Some(python) => {
-                    python_side(bench, manifest, python, service, inputs_of.backend.as_ref(), &progress)?
-                }
-            };
-            if let Some((path, outcome)) = result {
-                outcomes.push((service.name.as_str(), outcome));
-                *(if part == "frontend" { &mut built.web } else { &mut built.venv }) = Some(path);
+    step: &Step<'_>,
+) -> anyhow::Result<Parts> {
+    parts(manifest, |number, service| {
+        match (&service.frontend, &inputs.node, &inputs.services[number].frontend) {
+            (Some(frontend), Some(node), Some(found)) => {
+                frontend::build(bench, &manifest.dir, service, frontend, found, node, step).map(Some)
             }
+            _ => Ok(None),
         }
-        records.push(finish(progress, &outcomes));
-    }
-    Ok((built, records))
+    })
 }
 
-fn finish(step: Step<'_>, outcomes: &[(&str, Outcome)]) -> StepRecord {
-    let names: Vec<_> = outcomes.iter().map(|(name, _)| *name).collect();
-    let outcome = match outcomes {
-        [] => Outcome::Skipped,
-        all if all.iter().all(|(_, outcome)| *outcome == Outcome::Cached) => Outcome::Cached,
-        _ => Outcome::Built,
-    };
-    step.done(outcome, names.join(", "))
-}
-
-type PartResult = anyhow::Result<Option<(std::path::PathBuf, Outcome)>>;
-
-fn web(
+/// Makes the venvs, for the Python of `root`.
+///
+/// # Errors
+/// uv fails.
+pub fn venvs(
     bench: &Bench,
     manifest: &Manifest,
     inputs: &Inputs,
-    service: &Service,
-    found: Option<&(Vec<crate::sources::Source>, String)>,
-    progress: &Step<'_>,
-) -> PartResult {
-    match (&service.frontend, &inputs.node, found) {
-        (Some(frontend), Some(node), Some(found)) => {
-            frontend::build(bench, &manifest.dir, service, frontend, found, node, progress).map(Some)
+    root: &Path,
+    step: &Step<'_>,
+) -> anyhow::Result<Parts> {
+    let python = Python { root, program: inputs.os.python };
+    parts(manifest, |number, service| match (&service.backend, &inputs.services[number].backend) {
+        (Some(backend), Some((_, lock_hash))) => {
+            venv::build(bench, python, &manifest.dir, service, backend, lock_hash, step).map(Some)
         }
         _ => Ok(None),
-    }
+    })
 }
 
-fn python_side(
-    bench: &Bench,
+fn parts(
     manifest: &Manifest,
-    python: Python<'_>,
-    service: &Service,
-    found: Option<&(Vec<crate::sources::Source>, String)>,
-    progress: &Step<'_>,
-) -> PartResult {
-    match (&service.backend, found) {
-        (Some(backend), Some((_, lock_hash))) => {
-            venv::build(bench, python, &manifest.dir, service, backend, lock_hash, progress).map(Some)
+    make: impl Fn(usize, &Service) -> anyhow::Result<Option<(PathBuf, Outcome)>>,
+) -> anyhow::Result<Parts> {
+    let (mut paths, mut names) = (Vec::new(), Vec::new());
+    let mut whole = Outcome::Skipped;
+    for (number, service) in manifest.services.iter().enumerate() {
+        let built = make(number, service)?;
+        if let Some((_, outcome)) = &built {
+            names.push(service.name.as_str());
+            whole = if whole == Outcome::Built { whole } else { *outcome };
         }
-        _ => Ok(None),
+        paths.push(built.map(|(path, _)| path));
     }
+    Ok((paths, whole, names.join(", ")))
 }
 
 /// Applies the layer to `root`, and proves from inside that it holds together.

@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
@@ -22,9 +22,16 @@ use crate::{precompress, sources, venv};
 #[derive(Debug, Clone, Default)]
 pub struct Built {
     /// The venv.
-    pub venv: Option<std::path::PathBuf>,
+    pub venv: Option<PathBuf>,
     /// The frontend's output.
-    pub web: Option<std::path::PathBuf>,
+    pub web: Option<PathBuf>,
+}
+
+impl Built {
+    /// Of each service its frontend and its venv.
+    pub fn each(webs: Vec<Option<PathBuf>>, venvs: Vec<Option<PathBuf>>) -> Vec<Self> {
+        webs.into_iter().zip(venvs).map(|(web, venv)| Self { venv, web }).collect()
+    }
 }
 
 /// Lays the release into `root`; one that is already there is made anew.

@@ -97,6 +97,11 @@ impl Report {
         Ok(())
     }
 
+    /// A line for the log alone.
+    pub fn note(&self, text: &str) {
+        self.log(text);
+    }
+
     /// Closes the log.
     pub fn end_log(&self) {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).file = None;

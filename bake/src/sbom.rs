@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use kiln_image::Os;
 use kiln_image::ids::SOURCE_DATE_EPOCH;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// The image itself, which contains every package.
@@ -18,7 +19,7 @@ const IMAGE: &str = "SPDXRef-Image";
 const SYSTEM: &str = "SPDXRef-OperatingSystem";
 
 /// One installed package.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Package {
     /// Its name in its own world.
     pub name: String,
@@ -35,10 +36,10 @@ pub struct Package {
 }
 
 /// The distribution of a package, and the source package: its flaws are told by the latter's name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Made {
     /// `ID` and `VERSION_ID` of the distribution's os-release.
-    pub system: (&'static str, &'static str),
+    pub system: (String, String),
     /// The source package's name.
     pub source: String,
     /// Its version.
@@ -106,7 +107,11 @@ pub(crate) fn deb(paragraph: &str, os: &Os) -> Option<Package> {
         encoded(name),
         encoded(version)
     );
-    let made = Made { system: (id, release), source: source.to_owned(), version: of.to_owned() };
+    let made = Made {
+        system: (id.to_owned(), release.to_owned()),
+        source: source.to_owned(),
+        version: of.to_owned(),
+    };
     Some(Package { made: Some(made), ..bare(name, version, purl) })
 }
 
@@ -208,7 +213,7 @@ pub fn write(path: &Path, image: &str, digest: &str, packages: &[Package]) -> an
             "primaryPackagePurpose": purpose,
         })
     };
-    let system = packages.iter().find_map(|package| package.made.as_ref()).map(|made| made.system);
+    let system = packages.iter().find_map(|package| package.made.as_ref()).map(|made| &made.system);
     let mut parts = vec![part(IMAGE, image, digest, "OTHER")];
     parts.extend(system.map(|(id, release)| part(SYSTEM, id, release, "OPERATING-SYSTEM")));
     let relation = |from: &str, kind: &str, to: &str| json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to });

@@ -9,13 +9,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bench::Bench;
 use crate::failure::Failure;
-use crate::interrupt::kill_children;
+use crate::interrupt::{KILL_EVERY, kill_children};
 
 /// After a signal a step's child is killed at once; a step that still does not return is left behind after this.
 pub const GRACE: Duration = Duration::from_secs(10);
-
-/// A step that was about to start a program when the signal came has started it by the next time.
-const KILL_EVERY: Duration = Duration::from_millis(100);
 
 /// Threads for the network, and for work that blocks. To be made after this process has its namespaces.
 ///

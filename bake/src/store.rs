@@ -16,6 +16,9 @@ const PREFIX_MIN: usize = 4;
 /// Begins the name of an image's folder while it is built.
 const BUILDING: &str = ".building-";
 
+/// Begins the name of a bake's log while it bakes.
+const LOG: &str = "log.";
+
 /// The folder `.kiln` of an app.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -51,14 +54,27 @@ impl Store {
         self.home.join("images").join(format!("{BUILDING}{digest}"))
     }
 
-    /// Removes what killed bakes left: folders whose lock nobody holds.
-    pub fn remove_dead_buildings(&self) {
+    /// Where this process logs its bake, and where the log of one that failed is kept.
+    pub fn logs(&self) -> (PathBuf, PathBuf) {
+        (self.home.join(format!("{LOG}{}", std::process::id())), self.home.join("failed.log"))
+    }
+
+    /// Removes what killed bakes left: folders whose lock nobody holds, but not that of `digest`, and logs.
+    pub fn remove_dead(&self, digest: &str) {
+        for entry in fs::read_dir(&self.home).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let process = name.strip_prefix(LOG).map(|id| Path::new("/proc").join(id));
+            if process.is_some_and(|process| !process.exists()) {
+                // Nobody but them knows how far it came.
+                let _ = fs::rename(entry.path(), self.home.join("failed.log"));
+            }
+        }
         for entry in fs::read_dir(self.home.join("images")).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(digest) = name.strip_prefix(BUILDING) else {
+            let Some(other) = name.strip_prefix(BUILDING).filter(|other| *other != digest) else {
                 continue;
             };
-            let lock = lock::acquire(&self.lock_path(digest), Duration::ZERO, &kiln_image::Silent);
+            let lock = lock::acquire(&self.lock_path(other), Duration::ZERO, &kiln_image::Silent);
             if lock.is_ok() {
                 let _ = fs::remove_dir_all(entry.path());
             }

@@ -47,11 +47,38 @@ const NGINX_BY_PLACEHOLDER: &str = "mkdir -p /var/lib/nginx /var/lib/kiln/tls
 /usr/lib/kiln/placeholder-certificate
 nginx -t -q";
 
-/// Every check, in the order in which an instance would stumble.
+/// Every check, side by side; the programs only read.
 ///
 /// # Errors
-/// The first that fails, with what the program said.
+/// The first that fails, in the order in which an instance would stumble, with what the program said.
 pub fn all(bench: &Bench, root: &Path, manifest: &Manifest, units: &[String]) -> anyhow::Result<()> {
+    let run = |command: &[&str]| Sandbox::root(root).run(bench, command);
+    let own = || {
+        run(&["kiln-agent", "check"]).context("kiln-agent does not accept its configuration")?;
+        let nginx = if manifest.image.tls.is_some() {
+            Sandbox::root(root).tmpfs("/var/lib").run(bench, &["sh", "-e", "-c", NGINX_BY_PLACEHOLDER])
+        } else {
+            run(&["nginx", "-t", "-q"])
+        };
+        nginx.context("nginx does not accept its configuration").map(drop)
+    };
+    let backends = manifest.services.iter().filter_map(|service| Some((service, service.backend.as_ref()?)));
+    let loads: Vec<_> =
+        backends.map(|(service, backend)| move || load(bench, root, service, backend)).collect();
+    std::thread::scope(|scope| {
+        let systemd = scope.spawn(|| systemd(bench, root, manifest, units));
+        let own = scope.spawn(own);
+        let loads: Vec<_> = loads.into_iter().map(|load| scope.spawn(load)).collect();
+        let mut checks = [systemd, own].into_iter().chain(loads);
+        let ended = |thread: std::thread::ScopedJoinHandle<'_, anyhow::Result<()>>| {
+            thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a check ended without a word")))
+        };
+        checks.try_for_each(ended)
+    })
+}
+
+/// What systemd makes of the units.
+fn systemd(bench: &Bench, root: &Path, manifest: &Manifest, units: &[String]) -> anyhow::Result<()> {
     let run = |command: &[&str]| Sandbox::root(root).run(bench, command);
     let mut verify = vec!["systemd-analyze", "verify", "--man=no", "--recursive-errors=one"];
     verify.extend(units.iter().map(String::as_str));
@@ -72,18 +99,6 @@ pub fn all(bench: &Bench, root: &Path, manifest: &Manifest, units: &[String]) ->
                 "a unit is more exposed than {bound} tenths on systemd's scale: tighten it, or its drop-in"
             )
         })?;
-    }
-    run(&["kiln-agent", "check"]).context("kiln-agent does not accept its configuration")?;
-    let nginx = if manifest.image.tls.is_some() {
-        Sandbox::root(root).tmpfs("/var/lib").run(bench, &["sh", "-e", "-c", NGINX_BY_PLACEHOLDER])
-    } else {
-        run(&["nginx", "-t", "-q"])
-    };
-    nginx.context("nginx does not accept its configuration")?;
-    for service in &manifest.services {
-        if let Some(backend) = &service.backend {
-            load(bench, root, service, backend)?;
-        }
     }
     Ok(())
 }

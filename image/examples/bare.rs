@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use kiln_image::resolve::{self, Wanted};
 use kiln_image::suite::SUITES;
-use kiln_image::{Base, BaseSpec, DiskSpec, Mirror, Overlay, Progress, Tools, Unit};
+use kiln_image::{Base, BaseSpec, Content, DiskSpec, Mirror, Overlay, Progress, Tools, Unit};
 use kiln_image::{disk, ids, private_mounts, tree};
 
 /// Messages with the time since the start.
@@ -47,8 +47,9 @@ fn main() -> anyhow::Result<()> {
     overlay.unmount()?;
 
     let root_tar = out.join("root.tar");
-    let tree = tree::write_root_tar(&base.tar(), &upper, &root_tar, ids::SOURCE_DATE_EPOCH, &lines)?;
-    let disk = disk::write(&tools, &root_tar, Path::new(&out.join("disk.raw")), &DiskSpec::gib(2), &lines)?;
+    let tree = tree::write_root_tar(&base.tar(), &upper, &root_tar, ids::SOURCE_DATE_EPOCH, None, &lines)?;
+    let content = Content::Archive(&root_tar);
+    let disk = disk::write(&tools, content, Path::new(&out.join("disk.raw")), &DiskSpec::gib(2), &lines)?;
     lines.message("done");
     println!("{}\n{}", serde_json::to_string_pretty(&tree)?, serde_json::to_string_pretty(&disk)?);
     Ok(())

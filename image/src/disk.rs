@@ -3,8 +3,10 @@
 //! No root, no loop device, no mount. BIOS and UEFI firmware both start it.
 
 use std::fs;
+use std::io::PipeReader;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::process::Stdio;
 use std::thread;
 
 use serde::{Deserialize, Serialize};
@@ -22,19 +24,35 @@ const OVERHEAD: u64 = 128 << 20;
 
 /// What disk to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DiskSpec {
+pub struct DiskSpec<'a> {
     /// Bytes: a whole number of GiB from 1, since that is what EBS rounds to and the table's mirror has to
     /// be at the volume's end.
     pub size: u64,
     /// Time stamp of the file system itself (seconds since 1970).
     pub epoch: u64,
+    /// A disk to compare with.
+    pub before: Option<&'a Path>,
 }
 
-impl DiskSpec {
+impl DiskSpec<'_> {
     /// A disk of so many GiB.
     pub fn gib(count: u64) -> Self {
-        Self { size: count * GIB, epoch: ids::SOURCE_DATE_EPOCH }
+        Self { size: count * GIB, epoch: ids::SOURCE_DATE_EPOCH, before: None }
     }
+}
+
+/// The root's archive.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// A file.
+    Archive(&'a Path),
+    /// What `tree::write_root_tar` writes meanwhile.
+    Stream {
+        /// The pipe's end.
+        from: PipeReader,
+        /// Bytes that will come, at most.
+        bytes: u64,
+    },
 }
 
 /// What was written.
@@ -50,9 +68,12 @@ pub struct DiskReport {
     pub blocks_nonzero: u64,
     /// SHA-256 of all bytes, in hex.
     pub sha256: String,
+    /// Blocks that differ from [`DiskSpec::before`]; `None` without one of this size that can be read.
+    #[serde(skip)]
+    pub blocks_changed: Option<u64>,
 }
 
-/// Writes the disk for `root_tar` to `out`, which appears complete and checked or not at all. The same
+/// Writes the disk for an archive to `out`, which appears complete and checked or not at all. The same
 /// archive and spec give the same bytes.
 ///
 /// # Errors
@@ -60,9 +81,9 @@ pub struct DiskReport {
 /// GiB or too small for the root.
 pub fn write(
     tools: &Tools,
-    root_tar: &Path,
+    content: Content<'_>,
     out: &Path,
-    spec: &DiskSpec,
+    spec: &DiskSpec<'_>,
     progress: &dyn Progress,
 ) -> Result<DiskReport> {
     if spec.size == 0 || !spec.size.is_multiple_of(GIB) {
@@ -73,29 +94,56 @@ pub fn write(
         )));
     }
     let home = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let content = fs::metadata(root_tar).at("look at", root_tar)?.len();
-    space::require(home, "disk.raw", content + OVERHEAD)?;
+    let (bytes, content) = content.open()?;
+    space::require(home, "disk.raw", bytes + OVERHEAD)?;
 
     let pending = Pending::create(out)?;
     let mut file = pending.file()?;
     file.set_len(spec.size).at("size", pending.path())?;
 
     progress.message("writing the root file system");
+    let path = pending.path();
     let root_bytes = gpt::root_sectors(spec.size) * gpt::SECTOR;
-    ext4::write(tools, root_tar, pending.path(), root_bytes, spec.epoch, progress)?;
-    // The check only reads, and only where nothing is written any more: a second core does it meanwhile.
+    // Each writes where the other does not; the second core is there anyway.
+    let (boot, root) = thread::scope(|scope| {
+        let boot = scope.spawn(|| boot_code(tools, &file, path, spec, progress));
+        let root = ext4::write(tools, content, path, root_bytes, spec.epoch, progress);
+        (boot.join(), root)
+    });
+    root?;
+    boot.map_err(|_| lost("the boot code"))??;
+    // Nothing is written any more.
     let (checked, reading) = thread::scope(|scope| {
-        let check = scope.spawn(|| ext4::check(tools, pending.path(), progress));
-        let reading = boot_code(tools, &file, pending.path(), spec, progress)
-            .and_then(|()| read_through(&mut file, pending.path(), spec.size, progress));
+        let check = scope.spawn(|| {
+            ext4::check(tools, path, progress)?;
+            // A disk that cannot be read is none to compare with.
+            Ok(spec.before.and_then(|before| blocks_changed(before, path).ok()?))
+        });
+        let reading = read_through(&mut file, path, spec.size, progress);
         (check.join(), reading)
     });
-    checked.map_err(|_| Error::Invalid("the check of the file system ended without a word".to_owned()))??;
-    let reading = reading?;
-    let allocated = file.metadata().at("look at", pending.path())?.blocks() * 512;
+    let blocks_changed = checked.map_err(|_| lost("the check of the file system"))??;
+    let extent::Reading { blocks_total, blocks_nonzero, sha256 } = reading?;
+    let allocated = file.metadata().at("look at", path)?.blocks() * 512;
     pending.finish()?;
-    let extent::Reading { blocks_total, blocks_nonzero, sha256 } = reading;
-    Ok(DiskReport { size: spec.size, allocated, blocks_total, blocks_nonzero, sha256 })
+    Ok(DiskReport { size: spec.size, allocated, blocks_total, blocks_nonzero, sha256, blocks_changed })
+}
+
+impl Content<'_> {
+    /// Its bytes, at most, and where they can be read.
+    fn open(self) -> Result<(u64, Stdio)> {
+        match self {
+            Self::Archive(path) => {
+                let file = fs::File::open(path).at("open", path)?;
+                Ok((file.metadata().at("look at", path)?.len(), file.into()))
+            }
+            Self::Stream { from, bytes } => Ok((bytes, from.into())),
+        }
+    }
+}
+
+fn lost(what: &str) -> Error {
+    Error::Invalid(format!("{what} ended without a word"))
 }
 
 /// Checks that the file system of a disk is whole, and that its free blocks are zeros.
@@ -111,10 +159,9 @@ fn boot_code(
     tools: &Tools,
     file: &fs::File,
     path: &Path,
-    spec: &DiskSpec,
+    spec: &DiskSpec<'_>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    progress.message("writing the boot code");
     let scratch =
         tempfile::Builder::new().prefix("kiln-grub.").tempdir().at("create a directory for", path)?;
     let boot = Boot::build(tools, scratch.path(), spec.epoch, progress)?;
@@ -145,6 +192,9 @@ fn read_through(
 
 /// Counts the blocks of 512 KiB in which two disks differ: what an upload over the old one's snapshot sends.
 /// `None` when their sizes do.
+///
+/// # Errors
+/// One of them cannot be read.
 pub fn blocks_changed(old: &Path, new: &Path) -> Result<Option<u64>> {
     let open = |path: &Path| -> Result<(fs::File, u64)> {
         let file = fs::File::open(path).at("open", path)?;

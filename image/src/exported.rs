@@ -96,7 +96,7 @@ impl Exported {
         recipe::lay(tree, kernel)?;
         let script = tree.with_extension("finish");
         recipe::write_finish(&script)?;
-        let mut finish = host::confined("sh")?;
+        let mut finish = host::confined("sh", None)?;
         finish.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("SYSTEMD_OFFLINE", "1");
         host::run(finish.arg(&script).arg(tree), "base_finish.sh", |line| progress.line(line))?;
         fs::remove_file(&script).at("remove", &script)?;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::process::Stdio;
 
 use crate::error::{At, Error, Result};
 use crate::gpt::{ROOT_START, SECTOR};
@@ -17,11 +18,11 @@ const BLOCK: u64 = 4096;
 /// choice, a thousand times the first size, what each change touches would lie in two EBS blocks more.
 const GROWS_TO: u64 = 512 << 30;
 
-/// Makes the file system of `bytes` bytes on `disk` from `root_tar`. The features are pinned: newer defaults
+/// Makes the file system of `bytes` bytes on `disk` from the archive that `content` is. The features are pinned: newer defaults
 /// (a checksum seed of its own, an orphan file) are unknown to older GRUBs.
 pub(crate) fn write(
     tools: &Tools,
-    root_tar: &Path,
+    content: Stdio,
     disk: &Path,
     bytes: u64,
     epoch: u64,
@@ -45,8 +46,8 @@ pub(crate) fn write(
         GROWS_TO / BLOCK,
         ids::ROOT_HASH_SEED
     ));
-    command.arg("-d").arg(root_tar).arg(disk).arg(format!("{}k", bytes / 1024));
-    host::run(&mut command, "mke2fs", |line| progress.line(line)).map_err(|error| match error {
+    command.args(["-d", "-"]).arg(disk).arg(format!("{}k", bytes / 1024));
+    host::run_on(content, &mut command, "mke2fs", |line| progress.line(line)).map_err(|error| match error {
         Error::Tool { tail, .. } if tail.contains("Could not allocate") => Error::Invalid(format!(
             "cannot write the root into {} MiB: it does not fit; ask for a larger image",
             bytes >> 20

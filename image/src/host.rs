@@ -58,14 +58,34 @@ pub(crate) fn need_root(doing: &'static str) -> Result<()> {
 /// `program` in mount and process namespaces of its own that end with this process, by SIGKILL too:
 /// `setpriv` makes the kernel kill `unshare` when we die, which kills the namespace's first process, and
 /// with it goes everything inside, mounts included.
-pub(crate) fn confined(program: &'static str) -> Result<Command> {
+///
+/// A `scratch` folder lies in memory in there where this machine has twice the bytes that are needed to spare: a package manager syncs file
+/// after file, which a disk that others write to makes a matter of minutes.
+pub(crate) fn confined(program: &'static str, scratch: Option<(&Path, u64)>) -> Result<Command> {
     for needed in ["setpriv", "unshare", program] {
         need(needed)?;
     }
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
-    command.args(["--mount-proc", "--", program]);
+    command.args(["--mount-proc", "--"]);
+    let spare = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)).unwrap_or(0);
+    if let Some((dir, _)) = scratch.filter(|(_, needed)| spare / 2 >= *needed) {
+        // Without the right to mount it stays on the disk.
+        command.args([
+            "sh",
+            "-c",
+            "mount -t tmpfs -o \"mode=0755,size=$0\" kiln \"$1\" || :; shift; exec \"$@\"",
+        ]);
+        command.arg((spare / 2).to_string()).arg(dir);
+    }
+    command.arg(program);
     Ok(command)
+}
+
+/// Bytes of memory that can be had without swapping, of `/proc/meminfo`.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// `program` that is killed when this process dies.
@@ -77,15 +97,26 @@ pub(crate) fn bound(program: impl AsRef<OsStr>) -> Result<Command> {
 }
 
 /// Runs to the end; each line of output (both streams) goes to `line`. `name` is what errors call it.
-pub(crate) fn run(command: &mut Command, name: &str, mut line: impl FnMut(&str)) -> Result<()> {
+pub(crate) fn run(command: &mut Command, name: &str, line: impl FnMut(&str)) -> Result<()> {
+    run_on(Stdio::null(), command, name, line)
+}
+
+/// The same with something to read.
+pub(crate) fn run_on(
+    input: Stdio,
+    command: &mut Command,
+    name: &str,
+    mut line: impl FnMut(&str),
+) -> Result<()> {
     let (reader, writer) = std::io::pipe().at("make a pipe for", Path::new(name))?;
-    command.stdin(Stdio::null());
+    command.stdin(input);
     command.stdout(writer.try_clone().at("make a pipe for", Path::new(name))?).stderr(writer);
     // Out of reach of the terminal's own Ctrl-C: the caller ends it in order.
     command.process_group(0);
     let mut child = command.spawn().at("start", Path::new(name))?;
-    // Our copies of the writing end; while they are open the output never ends.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    // Our copies: while those of the writing end are open the output never ends, and while that of the input is, whoever
+    // writes there never hears that nobody reads any more.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut tail = VecDeque::with_capacity(TAIL);
     for text in BufReader::new(reader).split(b'\n').map_while(std::result::Result::ok) {
         let text = String::from_utf8_lossy(&text).trim_end().to_owned();
@@ -117,6 +148,19 @@ mod tests {
         assert!(text.starts_with("'thing' failed (exit status: 3): line 10\n"), "{text}");
         assert!(text.ends_with("it broke"), "{text}");
         assert_eq!(lines.len(), 21);
+    }
+
+    #[test]
+    fn the_kernel_says_how_much_memory_is_to_spare() {
+        assert_eq!(available("MemTotal:  8 kB\nMemAvailable:   24 kB\n"), Some(24 << 10));
+        for text in [
+            "",
+            "MemAvailable: much",
+            "MemAvailable: 99999999999999999999 kB",
+            "MemAvailable: 18446744073709551615 kB",
+        ] {
+            assert_eq!(available(text), None, "{text}");
+        }
     }
 
     #[test]

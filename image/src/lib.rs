@@ -54,7 +54,7 @@ pub mod disk;
 pub use base::{Base, BaseSpec};
 pub use deb::Deb;
 pub use debian::Mirror;
-pub use disk::{DiskReport, DiskSpec};
+pub use disk::{Content, DiskReport, DiskSpec};
 pub use error::{Error, Result};
 pub use exported::Exported;
 pub use os::Os;

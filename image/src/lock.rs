@@ -59,7 +59,12 @@ fn wait_for(file: &mut File, path: &Path, wait: Duration, progress: &dyn Progres
             return Err(Error::Locked { path: path.to_owned(), holder, waited: waited.as_secs() });
         }
         if holder != named {
-            progress.message(&format!("waiting for {holder}, which does the same work"));
+            let text = if holder == own() {
+                "waiting for another step of this bake".to_owned()
+            } else {
+                format!("waiting for {holder}, which does the same work")
+            };
+            progress.message(&text);
             named = holder;
         }
         progress.position(waited.as_secs(), Some(wait.as_secs()), Unit::Items);
@@ -81,11 +86,16 @@ fn holder(file: &mut File) -> Option<String> {
 }
 
 fn sign(file: &mut File) -> std::io::Result<()> {
-    let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    let program = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "{program} (process {})", std::process::id())
+    writeln!(file, "{}", own())
+}
+
+/// How this process signs.
+fn own() -> String {
+    let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let program = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    format!("{program} (process {})", std::process::id())
 }
 
 impl Drop for Lock {

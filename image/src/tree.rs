@@ -9,11 +9,11 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufReader, BufWriter, PipeWriter, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tar::{Archive, Builder, Entry, Header};
 
 use crate::error::{At, Result};
@@ -26,7 +26,7 @@ use crate::progress::{Progress, Unit};
 use crate::space;
 
 /// What was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeReport {
     /// Entries in the archive.
     pub entries: u64,
@@ -37,29 +37,69 @@ pub struct TreeReport {
 }
 
 /// Where a root's archive goes.
-pub(crate) type Sink = Builder<Hashing<BufWriter<File>>>;
+pub(crate) type Sink = Builder<Hashing<BufWriter<Copies>>>;
+
+/// A file, and who reads along.
+#[derive(Debug)]
+pub(crate) struct Copies {
+    file: File,
+    reader: Option<PipeWriter>,
+}
+
+impl Write for Copies {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.file.write_all(buf)?;
+        // A reader who has gone says why himself.
+        if self.reader.as_mut().is_some_and(|reader| reader.write_all(buf).is_err()) {
+            self.reader = None;
+        }
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Bytes that the archive of base and layer has, at most.
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn size(base_tar: &Path, upper: &Path) -> Result<u64> {
+    size_of(base_tar, &Layer::read(upper)?)
+}
+
+fn size_of(base_tar: &Path, layer: &Layer) -> Result<u64> {
+    let base = fs::metadata(base_tar).at("look at", base_tar)?.len();
+    // A header and what fills the last block; of a long name or an attribute two more of them.
+    let added = layer.changes.values().filter_map(|(_, meta)| Some(meta.as_ref()?.len() + 4 * 512));
+    Ok(base + added.sum::<u64>())
+}
 
 /// Writes base and layer as one archive to `out`: a pure function of `base_tar`, `upper`'s contents and
 /// `epoch`, which is the time stamp of everything that comes from the layer. `out` appears complete or not
-/// at all. Root reads all of `upper`.
+/// at all; `reader` gets the same bytes as they are written. Root reads all of `upper`.
+///
+/// # Errors
+/// [`crate::Error::NoSpace`] before anything is written; something cannot be read or written.
 pub fn write_root_tar(
     base_tar: &Path,
     upper: &Path,
     out: &Path,
     epoch: u64,
+    reader: Option<PipeWriter>,
     progress: &dyn Progress,
 ) -> Result<TreeReport> {
     let layer = Layer::read(upper)?;
-    let size = fs::metadata(base_tar).at("look at", base_tar)?.len();
-    let added: u64 = layer.changes.values().filter_map(|(_, meta)| Some(meta.as_ref()?.len() + 1024)).sum();
     let home = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    space::require(home, "root.tar", size + added)?;
+    space::require(home, "root.tar", size_of(base_tar, &layer)?)?;
 
     progress.message("writing root.tar");
     let input = File::open(base_tar).at("open", base_tar)?;
     let survey = Survey::of(&mut Archive::new(BufReader::new(&input)), &layer, base_tar)?;
     let pending = Pending::create(out)?;
-    let mut sink = Builder::new(Hashing::new(BufWriter::with_capacity(1 << 20, pending.file()?)));
+    let copies = Copies { file: pending.file()?, reader };
+    let mut sink = Builder::new(Hashing::new(BufWriter::with_capacity(1 << 20, copies)));
 
     (&input).rewind().at("read", base_tar)?;
     let mut archive = Archive::new(BufReader::with_capacity(1 << 20, &input));

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kiln_image::{DiskSpec, Error, Mirror, Silent, Tools, disk, ids};
+use kiln_image::{Content, DiskSpec, Error, Mirror, Silent, Tools, disk, ids};
 
 fn tools() -> Tools {
     let cache = std::env::var_os("KILN_CACHE").unwrap_or_else(|| OsString::from(env!("CARGO_TARGET_TMPDIR")));
@@ -48,7 +48,8 @@ fn the_same_archive_gives_the_same_disk() {
     let at = |name: &str| dir.path().join(name);
     root_tar(&at("root.tar"), "five bytes");
     let [first, second] = ["one.raw", "two.raw"].map(|name| {
-        disk::write(&tools, &at("root.tar"), &at(name), &DiskSpec::gib(1), &Silent).expect("a disk")
+        disk::write(&tools, Content::Archive(&at("root.tar")), &at(name), &DiskSpec::gib(1), &Silent)
+            .expect("a disk")
     });
     assert_eq!(first, second);
     assert_eq!(first.size, 1 << 30);
@@ -70,8 +71,8 @@ fn a_size_that_ebs_would_round_is_refused() {
     let dir = tempfile::tempdir().expect("a scratch directory");
     let (tar, out) = (dir.path().join("root.tar"), dir.path().join("disk.raw"));
     root_tar(&tar, "");
-    let spec = DiskSpec { size: 3 << 29, epoch: ids::SOURCE_DATE_EPOCH };
-    let error = disk::write(&tools(), &tar, &out, &spec, &Silent).expect_err("1.5 GiB");
+    let spec = DiskSpec { size: 3 << 29, ..DiskSpec::gib(1) };
+    let error = disk::write(&tools(), Content::Archive(&tar), &out, &spec, &Silent).expect_err("1.5 GiB");
     assert!(error.to_string().ends_with("use 2147483648"), "{error}");
 }
 
@@ -88,7 +89,8 @@ fn a_disk_that_fails_half_way_leaves_no_file() {
         .expect("the archive")
         .set_len(size - 1300)
         .expect("a shorter archive");
-    let error = disk::write(&tools(), &tar, &out, &DiskSpec::gib(1), &Silent).expect_err("half an archive");
+    let error = disk::write(&tools(), Content::Archive(&tar), &out, &DiskSpec::gib(1), &Silent)
+        .expect_err("half an archive");
     assert!(matches!(error, Error::Tool { ref program, .. } if program == "mke2fs"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 1, "only the archive is there");
 }
@@ -99,7 +101,7 @@ fn a_free_block_that_holds_something_is_no_disk_to_ship() {
     let (tar, out) = (dir.path().join("root.tar"), dir.path().join("disk.raw"));
     root_tar(&tar, "five bytes");
     let tools = tools();
-    disk::write(&tools, &tar, &out, &DiskSpec::gib(1), &Silent).expect("a disk");
+    disk::write(&tools, Content::Archive(&tar), &out, &DiskSpec::gib(1), &Silent).expect("a disk");
     disk::check(&tools, &out, &Silent).expect("what was written is clean");
     let file = File::options().write(true).open(&out).expect("the disk");
     // As a file that was removed would leave it: in a group that nothing is in, and in the first.

@@ -54,7 +54,7 @@ fn the_archive_is_what_the_overlay_shows() {
     let merged = walk(root);
 
     overlay.unmount().expect("nothing is open in there");
-    let report = tree::write_root_tar(&at("base.tar"), &at("upper"), &at("root.tar"), EPOCH, &Silent)
+    let report = tree::write_root_tar(&at("base.tar"), &at("upper"), &at("root.tar"), EPOCH, None, &Silent)
         .expect("an archive");
     let (order, entries) = list(&at("root.tar"));
     assert_eq!(report.entries, order.len() as u64);
@@ -64,7 +64,7 @@ fn the_archive_is_what_the_overlay_shows() {
     assert!(place("z/deep") < place("z/deep/er/file"), "a directory comes before what is in it");
     assert_eq!(order.iter().filter(|name| *name == "d/second").count(), 1);
 
-    let again = tree::write_root_tar(&at("base.tar"), &at("upper"), &at("again.tar"), EPOCH, &Silent)
+    let again = tree::write_root_tar(&at("base.tar"), &at("upper"), &at("again.tar"), EPOCH, None, &Silent)
         .expect("an archive");
     assert_eq!(report, again);
     unpacks_with_the_capability(&at("root.tar"), &at("unpacked"), &capability);

@@ -40,16 +40,18 @@ fn a_bake_that_is_killed_or_interrupted_at_any_step_leaves_nothing_behind_and_th
 
     // While layers are built that no cache has, and in each step after them.
     cache_of(&own, &[&DOWNLOADS[..], &GROUND[..]].concat());
-    for point in ["frontend", "vite build"] {
-        kill_at(bake(&own), &app, point, 1);
-    }
     interrupt_at(bake(&own), &app, "installing backend/requirements.txt", 1);
-    for point in ["installing backend/requirements.txt", "overlay", "provision", "assert", "disk.raw"] {
+    let points = ["frontend", "installing backend/requirements.txt", "vite build", "overlay", "provision"];
+    for point in points.into_iter().chain(["assert", "disk.raw"]) {
         kill_at(bake(&own), &app, point, 1);
     }
     for point in ["verifying from inside", "clean", "root.tar", "hashing the disk"] {
         interrupt_at(bake(&own), &app, point, 1);
     }
+    // root.tar is whole, and the disk is being hashed.
+    kill_at(bake(&own), &app, r#""state":"done","step":"assert""#, 1);
+    let log = fs::read_to_string(app.join(".kiln/failed.log"));
+    assert!(log.is_ok_and(|log| log.contains("files and users")), "what a killed bake had logged is kept");
     let images: Vec<_> = fs::read_dir(app.join(".kiln/images")).expect("the images").flatten().collect();
     let whole = |image: &fs::DirEntry| image.path().join("receipt.json").is_file();
     assert!(!images.iter().any(whole), "an image without a bake that ended: {images:?}");
@@ -60,7 +62,7 @@ fn a_bake_that_is_killed_or_interrupted_at_any_step_leaves_nothing_behind_and_th
     let ended = run(&mut bake).expect_code(0);
     let receipt: Value = serde_json::from_str(&ended.stdout).expect("stdout carries the receipt alone");
     let steps = receipt["steps"].as_array().expect("the receipt lists the steps");
-    for layer in ["tools", "base", "frontend", "venv"] {
+    for layer in ["tools", "base", "frontend", "venv", "root.tar", "assert"] {
         let step = steps.iter().find(|step| step["step"] == layer).expect("each layer is a step");
         assert_eq!(step["outcome"], "cached", "{layer}: {receipt:#}");
     }
