@@ -97,6 +97,16 @@ fn a_full_disk_is_said_and_leaves_nothing() {
     assert!(!ended.stderr.contains("left behind"), "{}", ended.stderr);
 }
 
+/// Leaves the app its frontend alone: a venv would be made beside it, and fail as well.
+fn without_backend(app: &Path) {
+    let manifest = app.join("kiln.toml");
+    let text = fs::read_to_string(&manifest).expect("the manifest");
+    let of_it = |line: &str| ["backend = ", "wsgi = ", "health = "].iter().any(|key| line.starts_with(key));
+    let kept: Vec<_> = text.lines().filter(|line| !of_it(line)).collect();
+    fs::write(&manifest, kept.join("\n")).expect("write the manifest");
+    run(kiln_command(["update", "--app"]).current_dir(app)).expect_code(0);
+}
+
 #[test]
 fn a_full_cache_is_said_where_no_size_is_known_before() {
     // Whose base and downloads it takes.
@@ -104,6 +114,7 @@ fn a_full_cache_is_said_where_no_size_is_known_before() {
     let folder = fresh();
     let (app, cache) = (folder.path().join("app"), folder.path().join("cache"));
     fs::create_dir(&cache).expect("make a folder");
+    without_backend(&app);
     // npm unpacks some 100 MB there.
     let script = r#"set -e
         mount -t tmpfs -o size=24m tmpfs "$2"
@@ -111,7 +122,7 @@ fn a_full_cache_is_said_where_no_size_is_known_before() {
         cd "$1"
         code=0
         KILN_CACHE=$2 "$4" bake || code=$?
-        find "$2"/ .kiln -xdev -type f -size +1k -printf 'left behind: %p\n' >&2
+        find "$2"/ .kiln -xdev -type f -size +1k ! -name failed.log -printf 'left behind: %p\n' >&2
         exit $code"#;
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(&app).arg(&cache);
@@ -135,21 +146,25 @@ fn a_registry_that_does_not_answer_is_named_with_the_way_out() {
     kiln_tests::starter::cache_of(&cache, &["tools", "base", "debs"]);
     // npm would wait for a minute and try again, as it is asked to by default.
     fs::write(folder.path().join(".npmrc"), "fetch-retries=0\n").expect("write a configuration");
-    for (registry, variable) in
-        [("https://registry.npmjs.org", "npm_config_registry"), ("https://pypi.org", "UV_INDEX_URL")]
-    {
+    let alone = folder.path().join("alone");
+    run(Command::new("cp").arg("-a").arg(&app).arg(&alone)).expect_code(0);
+    without_backend(&alone);
+    let bake_offline = |app: &Path, registry: &str, variable: &str| {
         let mut command = Command::new("unshare");
-        command.arg("--net").arg(kiln_tests::programs::kiln()).arg("bake").current_dir(&app);
+        command.arg("--net").arg(kiln_tests::programs::kiln()).arg("bake").current_dir(app);
         command.env("KILN_AGENT", kiln_tests::programs::agent()).env("KILN_CACHE", &cache);
         command.env("HOME", folder.path()).env_remove(variable);
         let ended = run(&mut command).expect_code(69);
         let expected = format!("{registry} does not answer");
         assert!(ended.stderr.contains(&expected) && ended.stderr.contains(variable), "{}", ended.stderr);
-        assert_no_image(&app);
-        // The next registry is asked once the frontend is there.
-        let _there_the_second_time =
-            std::os::unix::fs::symlink(kiln_tests::starter::cache().join("web"), cache.join("web"));
-    }
+        assert_no_image(app);
+    };
+    bake_offline(&alone, "https://registry.npmjs.org", "npm_config_registry");
+    // A frontend that is there asks nobody.
+    let shared = kiln_tests::starter::cache().join("web");
+    let _made_by_the_first = fs::remove_dir_all(cache.join("web"));
+    std::os::unix::fs::symlink(shared, cache.join("web")).expect("share the frontends");
+    bake_offline(&app, "https://pypi.org", "UV_INDEX_URL");
 }
 
 #[test]
