@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 # Where Cargo puts what it builds.
 TARGET = $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test bench scale-ins fuzz lint build install agent host clean
+.PHONY: demo test bench scale-ins identical fuzz lint build install agent host clean
 
 # Build, init, bake and rehearse the starter app: a repository becomes a drained instance.
 demo:
@@ -33,9 +33,17 @@ fuzz: host
 # So many scale-ins one after the other under load, each followed by a launch: count, failures, drain times. About ten
 # seconds each.
 COUNT ?= 20
+BASE ?= debian-12
 scale-ins: host agent
 	. target/host/env && cargo build -p kiln && \
 		KILN_SCALE_INS=$(COUNT) cargo test -p kiln-tests --test stories scale_ins::consecutive -- --nocapture
+
+# So many whole bakes of one app, each with base, tools, frontend and venv made anew, every second one as on another machine and
+# day: all hashes are compared. About two minutes each. BASE=debian-13 for that base.
+identical: host agent
+	. target/host/env && cargo build -p kiln && \
+		KILN_IDENTICAL=$(COUNT) KILN_IDENTICAL_BASE=$(BASE) \
+		cargo test -p kiln-tests --test stories reproducible::another -- --nocapture
 
 # Format, clippy (warnings are errors) and the documentation build.
 lint:
