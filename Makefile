@@ -18,10 +18,11 @@ demo:
 test: host agent
 	. target/host/env && cargo test --workspace --no-fail-fast
 
-# What people wait for: medians of warm bakes, the disk step, plan and a rehearsal; then publishing beside coldsnap, the agent
-# beside its peers, and the bootstrap beside cloud-init.
+# What people wait for: medians of warm bakes, the disk step, plan and a rehearsal; then images beside mmdebstrap with a shell
+# script, Packer and mkosi, publishing beside coldsnap, the agent beside its peers, and the bootstrap beside cloud-init.
 bench: host build
 	. target/host/env && tests/bench/run
+	. target/host/env && tests/bench/images
 	tests/bench/publish
 	tests/bench/agent
 	tests/bench/bootstrap
