@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::Bench;
 use crate::failure::Failure;
 use crate::host;
-use crate::manifest::{Frontend, Manager, Service};
+use crate::manifest::{Frontend, Service};
 use crate::precompress;
 use crate::report::{Outcome, Step};
 use crate::sandbox::{CommandFailed, Sandbox};
@@ -17,7 +17,7 @@ use crate::sources::{self, Source};
 
 /// Where a frontend is built; a constant, since bundlers write paths into their output.
 const PLACE: &str = "/tmp/build";
-/// Where pnpm or Yarn is installed, and keeps what it downloads between the installation and the build.
+/// Where a pinned npm, pnpm or Yarn is installed, and keeps what it downloads between the installation and the build.
 const MANAGER: &str = "/tmp/manager";
 
 /// The Node.js of this machine.
@@ -131,12 +131,12 @@ pub fn build(
     };
     let online = sandbox.clone().network(Path::new("/"));
     let manager = frontend.manager;
-    let package = manager.package(&app.join(&frontend.dir)).unwrap_or_else(|| manager.name().to_owned());
-    if manager != Manager::Npm {
-        let get = ["npm", "install", "--prefix", MANAGER, "--no-save", "--no-audit", "--no-fund", &package];
+    let package = manager.package(&app.join(&frontend.dir));
+    if let Some(package) = &package {
+        let get = ["npm", "install", "--prefix", MANAGER, "--no-save", "--no-audit", "--no-fund", package];
         run(&online, &format!("npm install {package}"), &get)?;
     }
-    let install = manager.install(&package);
+    let install = manager.install(package.as_deref().unwrap_or(manager.name()));
     run(&online, &install[..2].join(" "), install)?;
     // No network: what the build uses is what the lock file names.
     run(&sandbox, &frontend.build, &["sh", "-c", &frontend.build])?;

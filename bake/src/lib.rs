@@ -16,6 +16,7 @@ pub mod report;
 pub mod bench;
 pub mod cache;
 pub mod host;
+pub mod said;
 pub mod sandbox;
 pub mod unreachable;
 

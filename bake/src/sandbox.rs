@@ -7,7 +7,6 @@
 //!
 //! Nothing of the caller's environment gets in but what `PASSED` names: builds must not see credentials.
 
-use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -20,10 +19,8 @@ use kiln_image::ids::SOURCE_DATE_EPOCH;
 
 use crate::bench::Bench;
 use crate::failure::Failure;
+use crate::said::Said;
 use crate::unreachable;
-
-/// Enough for a stack trace of npm or Python with its cause.
-const TAIL: usize = 40;
 
 /// Protects a pipeline from a command that waits for a network that never answers.
 const BOUND: Duration = Duration::from_mins(20);
@@ -57,7 +54,7 @@ pub struct CommandFailed {
     pub command: String,
     /// `exit code 3`, or the signal.
     pub status: String,
-    /// Of both its streams.
+    /// Of both its streams, see [`Said`].
     pub tail: Vec<String>,
 }
 
@@ -218,20 +215,17 @@ impl Sandbox {
         let mut child = bubblewrap.spawn().context("failed to start bwrap")?;
         // While this side still held the pipe's writing end, reading would never end.
         drop(bubblewrap);
-        let mut lines = VecDeque::with_capacity(TAIL);
+        let mut said = Said::default();
         for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             bench.report.tool_line(&line);
-            if lines.len() == TAIL {
-                lines.pop_front();
-            }
-            lines.push_back(line);
+            said.push(line);
         }
         let status = child.wait();
         bench.interrupt.check()?;
         let status = status.with_context(|| format!("failed to wait for '{shown}'"))?;
         if status.success() {
-            return Ok(lines.into());
+            return Ok(said.lines());
         }
         let status = match status.code() {
             Some(137) => {
@@ -240,7 +234,7 @@ impl Sandbox {
             Some(code) => format!("exit code {code}"),
             None => status.to_string(),
         };
-        let failed = CommandFailed { command: shown, status, tail: lines.into() };
+        let failed = CommandFailed { command: shown, status, tail: said.lines() };
         let online = !self.arguments.iter().any(|argument| argument == "--unshare-net");
         match unreachable::registry(&failed.tail).filter(|_| online) {
             Some(registry) => Err(anyhow::Error::new(failed).context(Failure::Unreachable(registry))),

@@ -1,14 +1,14 @@
-//! Looks for secrets in every file of a root that no Debian package vouches for, by the rules of [`rules`].
+//! Looks for secrets in every file of a root that no package vouches for, by the rules of [`rules`].
 //!
 //! ```text
 //! base   what its packages' sums vouch for is known to the world; the rest is scanned once and kept by the base
-//! layer  every file, on each bake
+//! layer  every file, on each bake, but what the wheels that the lock names brought along
 //! ```
 
 mod allow;
 mod rules;
+mod vouched;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context as _;
 use kiln_image::Base;
-use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Expect;
 
 pub use rules::RuleSet;
+use vouched::Vouched;
 
 /// Raised when the same rules find something else in the same file.
 const VERSION: u32 = 1;
@@ -76,7 +76,7 @@ pub fn check(base: &Base, upper: &Path, merged: &Path, expect: &Expect) -> anyho
         let path = secret.path.trim_start_matches('/');
         upper.join(path).symlink_metadata().is_err() && merged.join(path).exists()
     });
-    found.append(&mut within(upper, &Vouched::default())?);
+    found.append(&mut within(upper, &Vouched::by_wheels(upper))?);
     judge(found, expect)
 }
 
@@ -93,7 +93,7 @@ fn of_base(tree: &Path, kept_in: &Path) -> anyhow::Result<Vec<Secret>> {
     if let Some(kept) = kept.filter(|kept| kept.rules == now) {
         return Ok(kept.found);
     }
-    let found = within(tree, &Vouched::read(tree))?;
+    let found = within(tree, &Vouched::by_debs(tree))?;
     let text = serde_json::to_vec(&Kept { rules: now, found: found.clone() })
         .context("failed to write the findings")?;
     // Another bake may do the same at the same time: what appears is whole.
@@ -113,43 +113,6 @@ fn judge(mut found: Vec<Secret>, expect: &Expect) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(Secrets { found, by: RuleSet::shipped()?.name.clone() }.into())
-}
-
-/// The sums of packages' own files, by path.
-#[derive(Debug, Default)]
-struct Vouched(HashMap<String, u128>);
-
-impl Vouched {
-    fn read(root: &Path) -> Self {
-        let lists = fs::read_dir(root.join("var/lib/dpkg/info")).into_iter().flatten().flatten();
-        let lists = lists.filter(|list| list.path().extension().is_some_and(|kind| kind == "md5sums"));
-        let mut sums = HashMap::new();
-        for list in lists.filter_map(|list| fs::read_to_string(list.path()).ok()) {
-            for (sum, path) in list.lines().filter_map(|line| line.split_once("  ")) {
-                // Packages still say /bin and /lib, which are links to what is in /usr.
-                let top = path.split('/').next().unwrap_or(path);
-                let below_usr = root.join(top).is_symlink();
-                let path = if below_usr { format!("usr/{path}") } else { path.to_owned() };
-                sums.extend(u128::from_str_radix(sum, 16).map(|sum| (path, sum)));
-            }
-        }
-        Self(sums)
-    }
-
-    fn knows(&self, path: &str, content: &[u8]) -> bool {
-        self.0.get(path).is_some_and(|sum| *sum == md5(content))
-    }
-
-    /// Whether `path` is what Python compiled of a file that a package vouches for.
-    fn knows_source(&self, root: &Path, path: &str) -> bool {
-        let source = path.strip_suffix(".pyc").and_then(|path| path.split_once("__pycache__/"));
-        let source = source.and_then(|(dir, name)| Some(format!("{dir}{}.py", name.split_once('.')?.0)));
-        source.is_some_and(|path| fs::read(root.join(&path)).is_ok_and(|content| self.knows(&path, &content)))
-    }
-}
-
-fn md5(content: &[u8]) -> u128 {
-    u128::from_be_bytes(Md5::digest(content).into())
 }
 
 /// Everything below `root`, on every core.
@@ -192,15 +155,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn one(root: &Path, file: &PathBuf, rules: &RuleSet, vouched: &Vouched) -> anyhow::Result<Vec<Secret>> {
     let content = fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
     let path = file.strip_prefix(root).unwrap_or(file).to_string_lossy();
-    if vouched.knows(&path, &content) {
+    if vouched.knows(&path, &content) || vouched.knows_source(root, &path) {
         return Ok(Vec::new());
     }
     let name = lasting(&path);
     let findings = rules.findings(&name, &content)?;
     let mut secrets: Vec<Secret> = Vec::new();
-    if findings.is_empty() || vouched.knows_source(root, &path) {
-        return Ok(secrets);
-    }
     for (rule, at) in findings {
         match secrets.iter_mut().find(|secret| secret.rule == rule) {
             Some(secret) => secret.count += 1,
@@ -273,6 +233,35 @@ mod tests {
     }
 
     #[test]
+    fn a_wheel_vouches_for_what_it_brought_along_and_for_nothing_else() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let conf = format!("A = '{}'\n", key());
+        let home = "srv/shop/venvs/4567/lib/python3.11/site-packages";
+        for path in [
+            "a/keys.py",
+            "a/__pycache__/keys.cpython-311.pyc",
+            "a/changed.py",
+            "a/__pycache__/changed.cpython-311.pyc",
+            "own.py",
+        ] {
+            put(dir.path(), &format!("{home}/{path}"), &conf);
+        }
+        put(dir.path(), "srv/shop/releases/0123/src/a/keys.py", &conf);
+        let sum = vouched::sha256_of_record(conf.as_bytes());
+        let record = format!(
+            "\"a/keys.py\",sha256={sum},9\na/changed.py,sha256=AAAA,9\n../../../../../releases/0123/src/a/keys.py,sha256={sum},9\na/RECORD,,\n,\nno record"
+        );
+        put(dir.path(), &format!("{home}/a-1.0.dist-info/RECORD"), &record);
+        let found = within(dir.path(), &Vouched::by_wheels(dir.path())).expect("it is readable");
+        let paths: Vec<_> =
+            found.iter().map(|secret| secret.path.trim_start_matches("/srv/shop/current/")).collect();
+        let in_venv = "venv/lib/python3.11/site-packages";
+        let expected = ["a/__pycache__/changed.cpython-311.pyc", "a/changed.py", "own.py"]
+            .map(|path| format!("{in_venv}/{path}"));
+        assert_eq!(paths, [&["src/a/keys.py".to_owned()][..], &expected[..]].concat());
+    }
+
+    #[test]
     fn a_package_vouches_for_its_own_bytes_alone_and_the_base_is_read_once() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let (tree, kept_in) = (dir.path().join("tree"), dir.path());
@@ -282,7 +271,7 @@ mod tests {
         put(&tree, "usr/lib/b.py", &format!("{conf}# changed\n"));
         put(&tree, "usr/lib/__pycache__/b.cpython-311.pyc", &conf);
         std::os::unix::fs::symlink("usr/lib", tree.join("lib")).expect("a link");
-        let sum = format!("{:032x}", md5(conf.as_bytes()));
+        let sum = format!("{:032x}", vouched::md5(conf.as_bytes()));
         put(&tree, "var/lib/dpkg/info/a.md5sums", &format!("{sum}  lib/a.py\n{sum}  usr/lib/b.py\n"));
         let found = of_base(&tree, kept_in).expect("it is readable");
         assert_eq!(

@@ -9,7 +9,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Manager {
-    /// The one that comes with Node.js.
+    /// The one that comes with Node.js, unless another version is pinned.
     #[default]
     Npm,
     /// pnpm 9 or newer, whose lock file has the version 9.0.
@@ -98,6 +98,7 @@ mod tests {
             manager.package(dir.path())
         };
         assert_eq!(package(Manager::Pnpm, "pnpm@10.1.0+sha512.aa"), Some("pnpm@10.1.0".into()));
+        assert_eq!(package(Manager::Npm, "npm@10.9.4"), Some("npm@10.9.4".into()));
         assert_eq!(package(Manager::Yarn, "yarn@1.22.22"), Some("yarn@1.22.22".into()));
         assert_eq!(package(Manager::Yarn, "yarn@4.18.1"), Some("@yarnpkg/cli-dist@4.18.1".into()));
         for other in ["yarn@4.1.0", "pnpm", "pnpm@latest", "pnpm@ --version", ""] {
