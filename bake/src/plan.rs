@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::calls::Call;
 use crate::inputs::Part;
-use crate::receipt::{Receipt, short};
+use crate::receipt::{Change, Receipt, short};
 
 /// The steps of a bake, in order.
 pub const STEPS: [&str; 11] = [
@@ -109,6 +109,9 @@ pub struct Before {
     pub seconds: f64,
     /// Blocks of 512 KiB with data.
     pub blocks_nonzero: u64,
+    /// In how many it differs from the image before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
     /// Names of the inputs that are others now.
     pub changed: Vec<String>,
 }
@@ -183,6 +186,7 @@ impl Before {
             digest: receipt.digest.clone(),
             seconds: receipt.seconds,
             blocks_nonzero: receipt.disk.report.blocks_nonzero,
+            change: receipt.disk.change.clone(),
             changed: changed.map(|part| part.part.clone()).collect(),
         }
     }
@@ -220,9 +224,13 @@ impl fmt::Display for Plan {
             writeln!(f, "  {part:<24} {}{mark}", short(sha256))?;
         }
         if let Some(before) = &self.before {
-            let Before { digest, seconds, blocks_nonzero, .. } = before;
+            let Before { digest, seconds, blocks_nonzero, change, .. } = before;
             let digest = short(digest);
-            writeln!(f, "latest    {digest}, baked in {seconds:.1} s, {blocks_nonzero} blocks hold data")?;
+            write!(f, "latest    {digest}, baked in {seconds:.1} s, {blocks_nonzero} blocks hold data")?;
+            if let Some(Change { since, blocks_changed }) = change {
+                write!(f, ", {blocks_changed} changed since {}", short(since))?;
+            }
+            writeln!(f)?;
         }
         let steps = if self.baked { "none: the image is there".to_owned() } else { self.steps.join(" → ") };
         write!(f, "steps     {steps}")?;
@@ -250,70 +258,4 @@ fn mib(bytes: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn subject(digest: Option<&str>) -> Subject {
-        Subject {
-            name: "shop".into(),
-            base: "debian-12".into(),
-            disk_gib: 2,
-            packages: vec!["jq".into(), "ripgrep".into()],
-            hardening: vec!["ssh", "kernel"],
-            inputs: vec![Part { part: "agent".into(), sha256: "0123456789abcdef".into() }],
-            digest: digest.map(Into::into),
-            calls: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_first_bake_builds_what_is_not_cached_and_knows_no_digest() {
-        let held = Held {
-            frontends: vec![("shop".into(), None)],
-            venvs: vec![("shop".into(), Some(5 << 20))],
-            ..Held::default()
-        };
-        let expected = "\
-image     shop, a disk of 2 GiB
-digest    known once there is a kiln.lock: 'kiln update' or the first bake writes it
-packages  jq ripgrep, over the base's own
-hardening ssh kernel
-layers
-  disk tools               to build
-  base debian-12           to build
-  frontend of shop         to build
-  venv of shop             cached        5.0 MiB
-  image                    to build
-inputs
-  agent                    0123456789ab
-steps     tools → base → frontend → venv → overlay → provision → clean → root.tar → assert → disk.raw → receipt";
-        assert_eq!(Plan::new(subject(None), &held).to_string(), expected);
-    }
-
-    #[test]
-    fn on_an_instance_the_base_is_pinned_and_the_rest_is_the_instances_own() {
-        let held = Held { venvs: vec![("shop".into(), None)], ..Held::default() };
-        let subject = Subject { base: "ami-1  debian-12-amd64-1".into(), ..subject(Some("d1")) };
-        let expected = "\
-image     shop, a disk of 2 GiB
-digest    d1
-base      ami-1  debian-12-amd64-1
-packages  jq ripgrep, over the base's own
-hardening ssh kernel
-layers
-  venv of shop             to build
-inputs
-  agent                    0123456789ab
-steps     frontend → bundle → instance → stopped → image → terminated → publish";
-        assert_eq!(Plan::on_instance(subject, &held).to_string(), expected);
-    }
-
-    #[test]
-    fn an_image_that_is_there_leaves_nothing_to_do() {
-        let held = Held { base: Some(1), tools: true, image: Some(1), ..Held::default() };
-        let plan = Plan::new(subject(Some("d1")), &held);
-        assert!(plan.steps.is_empty());
-        assert!(plan.to_string().contains("digest    d1\n"), "{plan}");
-        assert!(plan.to_string().ends_with("steps     none: the image is there"), "{plan}");
-    }
-}
+mod tests;

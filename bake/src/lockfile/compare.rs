@@ -74,8 +74,7 @@ fn nodes(packages: &[Npm]) -> Known<'_> {
 
 fn differences(lock: &Known<'_>, app: &Known<'_>, what: &str, file: impl Fn(&str) -> String) -> Vec<String> {
     let versions = |found: &[(&str, String)]| {
-        let each = found.iter().map(|(version, hash)| format!("{version} ({hash})"));
-        each.collect::<Vec<_>>().join(" and ")
+        found.iter().map(|(version, _)| *version).collect::<Vec<_>>().join(" and ")
     };
     let mut told = Vec::new();
     for (key @ (service, name), here) in app {
@@ -84,8 +83,10 @@ fn differences(lock: &Known<'_>, app: &Known<'_>, what: &str, file: impl Fn(&str
             // Of several versions in a tree only those that differ are worth a look.
             Some(locked) => {
                 let without = |some: &[(&str, String)], others: &[(&str, String)]| {
-                    let some: Vec<_> = some.iter().filter(|one| !others.contains(one)).cloned().collect();
-                    if some.is_empty() { "no other".to_owned() } else { versions(&some) }
+                    let some = some.iter().filter(|one| !others.contains(one));
+                    let some: Vec<_> =
+                        some.map(|(version, hash)| format!("{version} ({})", own(hash, others))).collect();
+                    if some.is_empty() { "no other".to_owned() } else { some.join(" and ") }
                 };
                 let (locked, here) = (without(locked, here), without(here, locked));
                 told.push(format!("{what} '{name}' is {here} in {} and {locked} in {FILE}", file(service)));
@@ -102,6 +103,18 @@ fn differences(lock: &Known<'_>, app: &Known<'_>, what: &str, file: impl Fn(&str
         format!("{what} '{name}' {} is in {FILE} and not in {}", versions(locked), file(service))
     }));
     told
+}
+
+/// The hashes that none of the others has; of a wheel for each platform there may be dozens.
+fn own(hashes: &str, others: &[(&str, String)]) -> String {
+    const SHOWN: usize = 2;
+    let known = |hash: &&str| others.iter().any(|(_, others)| others.split(',').any(|other| other == *hash));
+    let own: Vec<_> = hashes.split(',').filter(|hash| !known(hash)).collect();
+    match own.len() {
+        0 => "none that is its own".to_owned(),
+        count if count <= SHOWN => own.join(","),
+        count => format!("{} and {} more", own[..SHOWN].join(","), count - SHOWN),
+    }
 }
 
 /// One package that an update moved.
@@ -194,10 +207,14 @@ mod tests {
             assert!(told.contains(expected), "{expected} is not in {told}");
         }
         let told = faults(&lock, &manifest("packages = [\"jq\"]"), &[], &lock.npm);
+        assert_eq!(told, ["Python package 'flask' 3.1.0 is in kiln.lock and not in back/requirements.txt"]);
+        let mut wheels = lock.wheel.clone();
+        wheels[0].sha256 = ["dd", "00", "11", "22", "33"].map(str::to_owned).into();
+        let told = faults(&lock, &manifest("packages = [\"jq\"]"), &wheels, &lock.npm);
         assert_eq!(
             told,
             [
-                "Python package 'flask' 3.1.0 (sha256:dd,sha256:ee) is in kiln.lock and not in back/requirements.txt"
+                "Python package 'flask' is 3.1.0 (sha256:00,sha256:11 and 2 more) in back/requirements.txt and 3.1.0 (sha256:ee) in kiln.lock"
             ]
         );
     }
