@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use kiln_image::Progress as _;
 use serde::{Deserialize, Serialize};
 
@@ -143,7 +143,9 @@ pub fn build(
     let dist = folder.join(&frontend.dist);
     if !dist.join("index.html").is_file() {
         let (build, dist) = (&frontend.build, frontend.dir.join(&frontend.dist));
-        bail!("'{build}' made no {}/index.html: name what it writes with 'dist'", dist.display());
+        let error =
+            anyhow!("'{build}' made no {}/index.html: name what it writes with 'dist'", dist.display());
+        return Err(crowded(error, &beside));
     }
     let target = bench.entry("web", key, |dir| {
         let built = sources::everything(&dist)?;

@@ -29,7 +29,8 @@ static BOOTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Fails for an identity that another instance has, too.
 fn is_somebody_else(console: &str) {
-    let told = || console.lines().filter_map(|line| line.strip_prefix("who "));
+    // A line may begin with the prompt for a login.
+    let told = || console.lines().filter_map(|line| Some(line.split_once("who ")?.1));
     let keys = told().filter(|line| line.starts_with("SHA256:")).count();
     let machine = told().find_map(|line| line.strip_prefix("machine "));
     assert!(keys > 0 && machine.is_some_and(|id| id.len() == 32), "{console}");

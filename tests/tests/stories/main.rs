@@ -16,6 +16,7 @@ mod imds_outage;
 mod killed_agent;
 mod late_metadata;
 mod operator;
+mod public;
 mod reboot;
 mod record;
 mod reproducible;
