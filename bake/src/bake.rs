@@ -61,7 +61,7 @@ pub fn bake(
         return Ok(already(bench, &store, receipt));
     }
     host::need_root("a bake")?;
-    host::need(&[host::SANDBOX, host::DISK, if fresh { host::BASE } else { &[] }])?;
+    host::need(&[host::SANDBOX, if fresh { host::BASE } else { &[] }])?;
     store.create()?;
     let log = Log::begin(bench, &store)?;
     let work = Bake {

@@ -11,13 +11,15 @@ use crate::failure::Failure;
 pub type Programs<'a> = &'a [(&'a str, &'a str)];
 
 /// What applying an app layer runs.
-pub const SANDBOX: Programs<'_> = &[("bwrap", "bubblewrap"), ("timeout", "coreutils")];
+pub const SANDBOX: Programs<'_> = &[
+    ("bwrap", "bubblewrap"),
+    ("timeout", "coreutils"),
+    ("setpriv", "util-linux"),
+    ("unshare", "util-linux"),
+];
 
 /// What building a base root runs besides.
-pub const BASE: Programs<'_> = &[("mmdebstrap", "mmdebstrap"), ("unshare", "util-linux"), ("tar", "tar")];
-
-/// What writing a disk runs besides.
-pub const DISK: Programs<'_> = &[("setpriv", "util-linux")];
+pub const BASE: Programs<'_> = &[("mmdebstrap", "mmdebstrap"), ("tar", "tar")];
 
 /// Finds a program on the caller's `PATH`.
 pub fn find(name: &str) -> Option<PathBuf> {

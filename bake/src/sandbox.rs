@@ -11,7 +11,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -205,7 +205,7 @@ impl Sandbox {
         let shown = shown(command);
         bench.report.tool_line(&format!("$ {shown}"));
         let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
-        let mut bubblewrap = Command::new("bwrap");
+        let mut bubblewrap = kiln_image::host::contained("bwrap")?;
         bubblewrap.args(&self.arguments).args(["--", "timeout", "-s", "KILL", &BOUND.as_secs().to_string()]);
         bubblewrap.args(command).stdin(Stdio::null()).env_clear();
         bubblewrap.env("PATH", std::env::var_os("PATH").unwrap_or_default());

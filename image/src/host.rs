@@ -55,19 +55,14 @@ pub(crate) fn need_root(doing: &'static str) -> Result<()> {
     if uid.is_root() { Ok(()) } else { Err(Error::NotRoot { doing, uid: uid.as_raw() }) }
 }
 
-/// `program` in mount and process namespaces of its own that end with this process, by SIGKILL too:
-/// `setpriv` makes the kernel kill `unshare` when we die, which kills the namespace's first process, and
-/// with it goes everything inside, mounts included.
+/// [`contained`], with mounts of its own, which go with it.
 ///
 /// A `scratch` folder lies in memory in there where this machine has twice the bytes that are needed to spare: a package manager syncs file
 /// after file, which a disk that others write to makes a matter of minutes.
 pub(crate) fn confined(program: &'static str, scratch: Option<(&Path, u64)>) -> Result<Command> {
-    for needed in ["setpriv", "unshare", program] {
-        need(needed)?;
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--pid", "--fork", "--kill-child"]);
-    command.args(["--mount-proc", "--"]);
+    need(program)?;
+    let mut command = contained("unshare")?;
+    command.args(["--mount", "--mount-proc", "--"]);
     let spare = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)).unwrap_or(0);
     if let Some((dir, _)) = scratch.filter(|(_, needed)| spare / 2 >= *needed) {
         // Without the right to mount it stays on the disk.
@@ -88,11 +83,36 @@ fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// `program` with all that it starts, in a process namespace that ends with this process, whenever that is. bubblewrap kills its
+/// own too, but only once it has asked for it: what it had begun when it was killed itself would stay.
+///
+/// # Errors
+/// [`Error::MissingTool`].
+pub fn contained(program: &'static str) -> Result<Command> {
+    need("unshare")?;
+    need(program)?;
+    let mut command = bound("sh")?;
+    command.args(["-c", BEGIN, WHILE_PARENT_LIVES, program]);
+    Ok(command)
+}
+
+/// Nobody is told of a parent that died before `--kill-child` asked for it. The ids are those of /proc: a namespace's first process has no
+/// parent of its own.
+const BEGIN: &str = concat!(
+    "read -r own _ < /proc/self/stat; ",
+    r#"exec unshare --pid --fork --kill-child -- sh -c "$0" "$own" "$@""#,
+);
+const WHILE_PARENT_LIVES: &str =
+    r#"read -r _ _ _ parent _ < /proc/self/stat; [ "$parent" = "$0" ] || exit 1; exec "$@""#;
+
 /// `program` that is killed when this process dies.
 pub(crate) fn bound(program: impl AsRef<OsStr>) -> Result<Command> {
     need("setpriv")?;
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.args(["--pdeathsig", "KILL", "--"]);
+    // Nor is anybody of one that died before `--pdeathsig` did.
+    command.args(["sh", "-c", r#"[ "$PPID" = "$0" ] || exit 1; exec "$@""#]);
+    command.arg(std::process::id().to_string()).arg(program);
     Ok(command)
 }
 

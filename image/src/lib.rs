@@ -23,7 +23,7 @@ pub mod lock;
 mod hash;
 mod seen;
 mod pending;
-mod host;
+pub mod host;
 mod debian;
 
 // Which packages, exactly.

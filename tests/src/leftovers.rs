@@ -14,6 +14,11 @@ use nix::unistd::Pid;
 /// The name of the variable that marks every process of one story: children inherit it.
 pub const MARK: &str = "KILN_STORY";
 
+/// The value of that variable in what [`kill_at`] and [`interrupt_at`] run to `point`.
+pub fn mark(point: &str) -> String {
+    format!("{}-{}", point.replace([':', ' '], "-"), std::process::id())
+}
+
 /// The kernel needs moments to end a process namespace and its mounts; this only ends a test that failed.
 const TEARDOWN: Duration = Duration::from_mins(1);
 
@@ -30,7 +35,7 @@ pub fn interrupt_at(command: Command, folder: &Path, point: &str, traces: usize)
 }
 
 fn end_at(mut command: Command, folder: &Path, point: &str, traces: usize, signal: Signal) -> ExitStatus {
-    let mark = format!("{}-{}", point.replace([':', ' '], "-"), std::process::id());
+    let mark = mark(point);
     let story = Story::begin(&mark, folder);
     command.env(MARK, &mark).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");

@@ -1,11 +1,12 @@
 //! SIGKILL and SIGINT at each step of a bake, and at several points of a rehearsal, leave no mount, loop device, namespace or
 //! process.
 
-use kiln_tests::leftovers::{interrupt_at, kill_at};
+use kiln_tests::leftovers::{MARK, interrupt_at, kill_at, mark};
 use kiln_tests::programs::{self, kiln_command, run};
 use kiln_tests::starter::{baked, cache_of, fresh};
 use serde_json::Value;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -76,6 +77,31 @@ fn a_bake_that_is_killed_or_interrupted_at_any_step_leaves_nothing_behind_and_th
     for output in ["$ systemd-sysusers", "→ Overall exposure level for nginx.service", "$ nginx -t"] {
         assert!(log.contains(output), "no `{output}` in the log:\n{log}");
     }
+}
+
+#[test]
+fn a_sandbox_that_has_only_begun_goes_too() {
+    baked();
+    let folder = fresh();
+    let (app, bin, cache) =
+        (folder.path().join("app"), folder.path().join("bin"), folder.path().join("cache"));
+    cache_of(&cache, &[&DOWNLOADS[..], &GROUND[..]].concat());
+    // bubblewrap as it is while its first process has not asked yet to die with it.
+    let point = "half begun";
+    let first = format!("{MARK}={} sh -c 'echo {point}; sleep 600'", mark(point));
+    let bubblewrap = format!("#!/bin/sh\n{first} &\nwait\n");
+    fs::create_dir(&bin).expect("make the folder of programs");
+    fs::write(bin.join("bwrap"), bubblewrap).expect("write the program");
+    fs::set_permissions(bin.join("bwrap"), fs::Permissions::from_mode(0o755)).expect("let it run");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("a PATH"));
+    let bake = || {
+        let mut bake = kiln(&["bake"], &app);
+        bake.env("KILN_CACHE", &cache).env("PATH", &path);
+        bake
+    };
+    // Kiln, and that first process.
+    kill_at(bake(), &app, point, 2);
+    interrupt_at(bake(), &app, point, 2);
 }
 
 #[test]
