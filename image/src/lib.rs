@@ -41,6 +41,7 @@ pub mod base;
 pub mod overlay;
 mod layer;
 mod links;
+mod copies;
 pub mod tree;
 mod pack;
 mod ext4;

@@ -9,13 +9,14 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufReader, BufWriter, PipeWriter, Read, Seek, Write};
+use std::io::{self, BufReader, BufWriter, IntoInnerError, PipeWriter, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tar::{Archive, Builder, Entry, Header};
 
+use crate::copies::Copies;
 use crate::error::{At, Result};
 use crate::hash::Hashing;
 use crate::layer::{Change, Layer};
@@ -38,28 +39,6 @@ pub struct TreeReport {
 
 /// Where a root's archive goes.
 pub(crate) type Sink = Builder<Hashing<BufWriter<Copies>>>;
-
-/// A file, and who reads along.
-#[derive(Debug)]
-pub(crate) struct Copies {
-    file: File,
-    reader: Option<PipeWriter>,
-}
-
-impl Write for Copies {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.write_all(buf)?;
-        // A reader who has gone says why himself.
-        if self.reader.as_mut().is_some_and(|reader| reader.write_all(buf).is_err()) {
-            self.reader = None;
-        }
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
 
 /// Bytes that the archive of base and layer has, at most.
 ///
@@ -98,7 +77,7 @@ pub fn write_root_tar(
     let input = File::open(base_tar).at("open", base_tar)?;
     let survey = Survey::of(&mut Archive::new(BufReader::new(&input)), &layer, base_tar)?;
     let pending = Pending::create(out)?;
-    let copies = Copies { file: pending.file()?, reader };
+    let copies = Copies::new(pending.file()?, reader);
     let mut sink = Builder::new(Hashing::new(BufWriter::with_capacity(1 << 20, copies)));
 
     (&input).rewind().at("read", base_tar)?;
@@ -109,8 +88,9 @@ pub fn write_root_tar(
     progress.message("adding the layer to root.tar");
     entries += pack::add(upper, &layer, &survey, epoch, &mut sink, progress)?;
 
-    let (mut buffer, sha256, bytes) = sink.into_inner().at("write", out)?.finish();
-    buffer.flush().at("write", out)?;
+    let (buffer, sha256, bytes) = sink.into_inner().at("write", out)?.finish();
+    let copies = buffer.into_inner().map_err(IntoInnerError::into_error).at("write", out)?;
+    copies.finish().at("write", out)?;
     pending.finish()?;
     Ok(TreeReport { entries, bytes, sha256 })
 }
