@@ -205,7 +205,7 @@ impl Sandbox {
         let shown = shown(command);
         bench.report.tool_line(&format!("$ {shown}"));
         let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
-        let mut bubblewrap = kiln_image::host::contained("bwrap")?;
+        let mut bubblewrap = kiln_image::host::confined("bwrap", None)?;
         bubblewrap.args(&self.arguments).args(["--", "timeout", "-s", "KILL", &BOUND.as_secs().to_string()]);
         bubblewrap.args(command).stdin(Stdio::null()).env_clear();
         bubblewrap.env("PATH", std::env::var_os("PATH").unwrap_or_default());

@@ -55,14 +55,21 @@ pub(crate) fn need_root(doing: &'static str) -> Result<()> {
     if uid.is_root() { Ok(()) } else { Err(Error::NotRoot { doing, uid: uid.as_raw() }) }
 }
 
-/// [`contained`], with mounts of its own, which go with it.
+/// `program` with all that it starts, in mount and process namespaces of its own that end with this process, whenever that is:
+/// mounts go with the last process in there. bubblewrap kills its own too, but only once it has asked for it; what it had
+/// begun when it was killed itself would stay.
 ///
 /// A `scratch` folder lies in memory in there where this machine has twice the bytes that are needed to spare: a package manager syncs file
 /// after file, which a disk that others write to makes a matter of minutes.
-pub(crate) fn confined(program: &'static str, scratch: Option<(&Path, u64)>) -> Result<Command> {
+///
+/// # Errors
+/// [`Error::MissingTool`].
+pub fn confined(program: &'static str, scratch: Option<(&Path, u64)>) -> Result<Command> {
+    need("unshare")?;
     need(program)?;
-    let mut command = contained("unshare")?;
-    command.args(["--mount", "--mount-proc", "--"]);
+    let mut command = bound("sh")?;
+    // The second unshare has a /proc for who reads it by the ids of in there, as bubblewrap does.
+    command.args(["-c", BEGIN, WHILE_PARENT_LIVES, "unshare", "--mount", "--mount-proc", "--"]);
     let spare = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)).unwrap_or(0);
     if let Some((dir, _)) = scratch.filter(|(_, needed)| spare / 2 >= *needed) {
         // Without the right to mount it stays on the disk.
@@ -81,19 +88,6 @@ pub(crate) fn confined(program: &'static str, scratch: Option<(&Path, u64)>) -> 
 fn available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
-}
-
-/// `program` with all that it starts, in a process namespace that ends with this process, whenever that is. bubblewrap kills its
-/// own too, but only once it has asked for it: what it had begun when it was killed itself would stay.
-///
-/// # Errors
-/// [`Error::MissingTool`].
-pub fn contained(program: &'static str) -> Result<Command> {
-    need("unshare")?;
-    need(program)?;
-    let mut command = bound("sh")?;
-    command.args(["-c", BEGIN, WHILE_PARENT_LIVES, program]);
-    Ok(command)
 }
 
 /// Nobody is told of a parent that died before `--kill-child` asked for it. The ids are those of /proc: a namespace's first process has no
