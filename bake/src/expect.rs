@@ -7,6 +7,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
+use crate::listens;
 use crate::manifest::Expect;
 
 /// SUID and SGID programs of the base root: logging in, mounting, sudo.
@@ -168,21 +169,14 @@ fn ports(root: &Path, units: &BTreeMap<String, String>) -> BTreeMap<String, Stri
     let mut found = BTreeMap::new();
     let nginx = ["etc/nginx/nginx.conf", "etc/nginx/conf.d", "etc/nginx/kiln.d", "etc/nginx/sites-enabled"];
     for (path, text) in nginx.iter().flat_map(|top| texts(root, top)) {
-        for line in text.lines().filter_map(|line| line.trim().strip_prefix("listen ")) {
-            let address = line.trim().split([' ', ';']).next().unwrap_or_default();
-            found.insert(address.to_owned(), path.clone());
-        }
+        found.extend(listens::nginx(&text).into_iter().map(|address| (address, path.clone())));
     }
     if units.contains_key("ssh.service") {
-        let texts: Vec<_> = ["etc/ssh/sshd_config", "etc/ssh/sshd_config.d"]
-            .iter()
-            .flat_map(|top| texts(root, top))
-            .collect();
-        let named = |(path, text): &(String, String)| {
-            let ports = text.lines().filter_map(|line| line.trim().strip_prefix("Port "));
-            ports.map(|port| (port.trim().to_owned(), path.clone())).collect::<Vec<_>>()
+        let texts = ["etc/ssh/sshd_config", "etc/ssh/sshd_config.d"].iter().flat_map(|top| texts(root, top));
+        let named = |(path, text): (String, String)| {
+            listens::sshd(&text).into_iter().map(move |address| (address, path.clone()))
         };
-        let named: Vec<_> = texts.iter().flat_map(named).collect();
+        let named: Vec<_> = texts.flat_map(named).collect();
         let default = || vec![("22".to_owned(), "/etc/ssh/sshd_config".to_owned())];
         found.extend(if named.is_empty() { default() } else { named });
     }
@@ -190,16 +184,7 @@ fn ports(root: &Path, units: &BTreeMap<String, String>) -> BTreeMap<String, Stri
         let file = unit.split_once('@').map_or(unit.clone(), |(stem, _)| format!("{stem}@.socket"));
         for folder in ["etc/systemd/system", "usr/lib/systemd/system"] {
             for (path, text) in texts(root, &format!("{folder}/{file}")) {
-                let listens = text.lines().filter_map(|line| {
-                    line.strip_prefix("ListenStream=").or_else(|| line.strip_prefix("ListenDatagram="))
-                });
-                // A socket in the file system is no port.
-                let ports = listens.map(str::trim).filter(|address| !address.starts_with(['/', '@', '%']));
-                found.extend(
-                    ports
-                        .filter(|address| !address.is_empty())
-                        .map(|address| (address.to_owned(), path.clone())),
-                );
+                found.extend(listens::socket(&text).into_iter().map(|address| (address, path.clone())));
             }
         }
     }

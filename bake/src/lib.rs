@@ -48,6 +48,7 @@ pub mod verify;
 pub mod clean;
 pub mod residue;
 pub mod secrets;
+pub mod listens;
 pub mod expect;
 pub mod sbom;
 pub mod receipt;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::inventory::{Inventory, Kind};
-use crate::sbom;
+use crate::{listens, sbom};
 
 /// The owner of what packages and services write themselves.
 pub(super) const STATE: &str = "state and caches";
@@ -210,7 +210,7 @@ fn privileges(inventory: &Inventory) -> BTreeMap<String, String> {
 
 /// What the configuration listens on; no process is asked, so that an image can be read that was never booted.
 fn ports(inventory: &Inventory) -> BTreeMap<String, String> {
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut found = BTreeMap::new();
     let enabled = units(inventory);
     for (path, text) in &inventory.texts {
         let text = String::from_utf8_lossy(text);
@@ -218,23 +218,18 @@ fn ports(inventory: &Inventory) -> BTreeMap<String, String> {
         let nginx = path.starts_with("etc/nginx/") && !path.contains("sites-available/");
         let socket =
             name.ends_with(".socket") && path.contains("systemd/system") && is_enabled(name, &enabled);
-        for line in text.lines().map(str::trim) {
-            let value = if nginx {
-                line.strip_prefix("listen ")
-                    .and_then(|rest| rest.split([' ', ';']).find(|word| !word.is_empty()))
-            } else if socket {
-                line.strip_prefix("ListenStream=").or_else(|| line.strip_prefix("ListenDatagram="))
-            } else if path.starts_with("etc/ssh/sshd_config") {
-                line.strip_prefix("Port ")
-            } else {
-                None
-            };
-            if let Some(value) = value.map(str::trim).filter(|value| !value.is_empty()) {
-                found.entry(format!("/{path}")).or_default().insert(value.to_owned());
-            }
+        let listens = match () {
+            () if nginx => listens::nginx(&text),
+            () if socket => listens::socket(&text),
+            () if path.starts_with("etc/ssh/sshd_config") => listens::sshd(&text),
+            () => continue,
+        };
+        if !listens.is_empty() {
+            let each: Vec<_> = BTreeSet::from_iter(listens).into_iter().collect();
+            found.insert(format!("/{path}"), each.join(", "));
         }
     }
-    found.into_iter().map(|(path, on)| (path, on.into_iter().collect::<Vec<_>>().join(", "))).collect()
+    found
 }
 
 /// A template is enabled by its instances: `gunicorn@shop.socket` enables `gunicorn@.socket`.

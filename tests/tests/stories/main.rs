@@ -9,6 +9,7 @@ mod certificates;
 mod cloud_init;
 mod conformance;
 mod doctor;
+mod drift;
 mod environment;
 mod exported;
 mod hanging_script;
