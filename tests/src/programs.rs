@@ -38,8 +38,15 @@ where
     I: IntoIterator<Item = S>,
     S: AsRef<OsStr>,
 {
-    let mut command = Command::new(kiln());
-    command.args(arguments).stdin(Stdio::null());
+    let mut command = unconfigured(kiln());
+    command.args(arguments);
+    command
+}
+
+/// A program that may run `kiln`, with nothing of this machine's AWS configuration in its environment.
+pub fn unconfigured(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") {
             command.env_remove(name);
