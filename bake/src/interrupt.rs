@@ -1,8 +1,8 @@
 //! SIGINT and SIGTERM: what this process started is killed, the step fails, and the scratch folders go.
 //!
 //! ```text
-//! kiln ─▶ bwrap ─▶ first process of a namespace ─▶ npm …      killed is the first process: when its parent sees it
-//!      ─▶ unshare ─▶ first process of a namespace ─▶ apt …    end, the kernel has ended everything else in there
+//! kiln ─▶ unshare ─▶ first process of a namespace: bwrap ─▶ npm …         killed is the first process: when its parent
+//!      ─▶ unshare ─▶ first process of a namespace: mmdebstrap ─▶ apt …    sees it end, the kernel has ended all else in there
 //! ```
 
 use std::collections::HashSet;

@@ -70,15 +70,17 @@ pub fn confined(program: &'static str, scratch: Option<(&Path, u64)>) -> Result<
     let mut command = bound("sh")?;
     // The second unshare has a /proc for who reads it by the ids of in there, as bubblewrap does.
     command.args(["-c", BEGIN, WHILE_PARENT_LIVES, "unshare", "--mount", "--mount-proc", "--"]);
-    let spare = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)).unwrap_or(0);
-    if let Some((dir, _)) = scratch.filter(|(_, needed)| spare / 2 >= *needed) {
+    let spare =
+        || std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)).unwrap_or(0);
+    let room = scratch.map(|(dir, needed)| (dir, needed, spare() / 2));
+    if let Some((dir, _, room)) = room.filter(|(_, needed, room)| room >= needed) {
         // Without the right to mount it stays on the disk.
         command.args([
             "sh",
             "-c",
             "mount -t tmpfs -o \"mode=0755,size=$0\" kiln \"$1\" || :; shift; exec \"$@\"",
         ]);
-        command.arg((spare / 2).to_string()).arg(dir);
+        command.arg(room.to_string()).arg(dir);
     }
     command.arg(program);
     Ok(command)
