@@ -32,6 +32,7 @@ mod publish;
 mod undo;
 mod remedy;
 mod discover;
+mod origin;
 // The steps of a publication, in order.
 mod disk;
 mod blocks;
@@ -66,6 +67,7 @@ pub use disk::{BLOCK_SIZE, Disk};
 pub use error::{Error, Failure};
 pub use gc::{Judged, judge_images, retire, users as image_users};
 pub use journal::Journal;
+pub use origin::digest_of;
 pub use progress::{Progress, Watch};
 pub use publish::{publish, published};
 pub use receipt::Published;

@@ -138,11 +138,11 @@ pub enum Command {
     },
     /// Compare two images or roots: packages, files, units, users, privileges, ports, configuration, blocks.
     #[command(
-        after_help = "Examples:\n  kiln diff 3f9a 71c0\n  kiln diff 3f9a /                 # on an instance: what has drifted since\n  ssh shop sudo tar -c --one-file-system -C / . | kiln diff 3f9a -     # the same, asked from here\n  kiln diff --fail-on users,privileges,ports old/ new/\n  kiln --json diff 3f9a 71c0 | jq -r '.packages[].what'"
+        after_help = "Examples:\n  kiln diff 3f9a 71c0\n  kiln diff 3f9a /                 # on an instance: what has drifted since\n  ssh shop sudo tar -c --one-file-system -C / . | kiln diff 3f9a -     # the same, asked from here\n  kiln diff --fail-on users,privileges,ports old/ new/\n  kiln diff ami-0c2b7f8e 71c0      # what the fleet runs beside what would replace it\n  kiln --json diff 3f9a 71c0 | jq -r '.packages[].what'"
     )]
     Diff {
-        /// First digits of a digest, an image's folder, a root.tar ('-': one on standard input), or a folder with a root in
-        /// it.
+        /// First digits of a digest, an image's folder, an AMI that was published from an image here, a root.tar ('-': one on
+        /// standard input), or a folder with a root in it.
         old: String,
         /// The same of the other side.
         new: String,

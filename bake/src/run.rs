@@ -305,7 +305,7 @@ fn compare(
     [old, new]: [&str; 2],
     fail_on: &[Aspect],
 ) -> anyhow::Result<Answer> {
-    let (store, old, new) = (Store::of(dir), old.to_owned(), new.to_owned());
+    let (store, old, new) = (Store::of(dir), aws::side(dir, old)?, aws::side(dir, new)?);
     let difference = interruptible(bench, move |bench| diff::diff(bench, &store, &old, &new))?;
     let mut answer = Answer::new(difference.to_string().trim_end(), &difference)?;
     let touched: Vec<_> = fail_on.iter().filter(|aspect| difference.touches(**aspect)).collect();

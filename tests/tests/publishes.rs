@@ -2,7 +2,7 @@
 
 use kiln_tests::emulator::Emulator;
 use kiln_tests::programs::{Ended, kiln_command, run};
-use kiln_tests::publication::Publication;
+use kiln_tests::publication::{DIGEST, Publication};
 use kiln_tests::starter::{Baked, baked};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -131,4 +131,40 @@ fn credentials_that_expired_before_are_told_at_once_and_missing_ones_in_a_line()
     assert!(ended.stderr.contains("no AWS credentials were found"), "{}", ended.stderr);
     assert!(ended.stderr.len() < 600, "{}", ended.stderr);
     assert_eq!(aws.all_calls().len(), 1);
+}
+
+#[test]
+fn an_ami_is_compared_as_the_image_that_it_was_published_from() {
+    let (shop, aws) = (Publication::new(), Emulator::start());
+    let newer = "1".repeat(64);
+    shop.image(&newer, &[(0, 1), (3, 9)]);
+    for (digest, port) in [(DIGEST, "80"), (&newer, "8080")] {
+        root(&shop.image_dir(digest).join("root.tar"), port);
+    }
+    let publish = run(&mut shop.kiln(&aws, &["publish", DIGEST])).expect_code(0);
+    let published: Value = serde_json::from_str(&publish.stdout).expect("a receipt");
+    let ami = published["image_id"].as_str().expect("an AMI");
+
+    let diff = run(&mut shop.kiln(&aws, &["diff", ami, &newer[..8]])).expect_code(0);
+    let found: Value = serde_json::from_str(&diff.stdout).expect("a comparison");
+    assert!(found["ports"].to_string().contains("8080"), "{found:#}");
+    assert_eq!(found["blocks"]["changed"], 3);
+
+    let elsewhere = shop.elsewhere(false);
+    let absent = run(&mut elsewhere.kiln(&aws, &["diff", ami, ami])).expect_code(2);
+    assert!(absent.stderr.contains(DIGEST) && absent.stderr.contains("kiln bake"), "{}", absent.stderr);
+    aws.furnish();
+    let foreign = run(&mut shop.kiln(&aws, &["diff", "ami-0ba5e0ba5e0ba5e01", ami])).expect_code(2);
+    assert!(foreign.stderr.contains("kiln:digest"), "{}", foreign.stderr);
+    let unknown = run(&mut shop.kiln(&aws, &["diff", "ami-00000000000000000", ami])).expect_code(1);
+    assert!(unknown.stderr.contains("ami-00000000000000000"), "{}", unknown.stderr);
+}
+
+/// A root whose nginx listens on `port`.
+fn root(tar: &Path, port: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nginx = folder.path().join("etc/nginx");
+    std::fs::create_dir_all(&nginx).expect("make the folder");
+    std::fs::write(nginx.join("nginx.conf"), format!("listen {port};\n")).expect("write the configuration");
+    run(Command::new("tar").arg("-cf").arg(tar).arg("-C").arg(folder.path()).arg(".")).expect_code(0);
 }

@@ -43,11 +43,6 @@ impl Side {
             return Ok(Self { name: "standard input".to_owned(), disk: None, root: Root::Stream });
         }
         let path = Path::new(named);
-        if named.starts_with("ami-") && !path.exists() {
-            return Err(super::no_side(format!(
-                "'{named}' is an AMI, whose blocks this version does not read: name the digest that it was published from (its tag kiln:digest)"
-            )));
-        }
         if path.is_dir() && !path.join("root.tar").is_file() {
             if !path.join("etc").is_dir() {
                 return Err(super::no_side(format!(

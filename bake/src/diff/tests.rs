@@ -188,7 +188,6 @@ fn what_is_no_side_is_refused_with_what_would_be() {
     let store = Store::of(empty.path());
     for (named, said) in [
         (empty.path().display().to_string(), "neither a root"),
-        ("ami-0123456789abcdef0".to_owned(), "kiln:digest"),
         ("3f9a".to_owned(), "there is no image '3f9a'"),
     ] {
         let error = Side::find(&store, &named).expect_err("it is no side");

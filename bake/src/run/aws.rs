@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use super::Answer;
 use crate::bench::Bench;
 use crate::cli::{Agent, Gc, Publish, Unfinished};
+use crate::failure::Failure;
 use crate::inputs::Inputs;
 use crate::interrupt::kill_children;
 use crate::manifest::{self, Manifest};
@@ -44,6 +45,31 @@ pub(super) fn there(manifest: &Manifest, plan: &Plan) -> anyhow::Result<There> {
         let image_id = kiln_ami::published(&clients, &spec).await?;
         Ok(There { region: clients.region, name: spec.image_name(), image_id })
     })
+}
+
+/// What a side of a comparison is called here: an AMI is the image that it was published from.
+///
+/// # Errors
+/// [`Failure::Usage`] if Kiln did not publish it, or that image is not here; the call's own.
+pub(super) fn side(dir: &Path, named: &str) -> anyhow::Result<String> {
+    if !named.starts_with("ami-") || Path::new(named).exists() {
+        return Ok(named.to_owned());
+    }
+    let region = wanted(dir)?.0;
+    let (region, digest) = runtime()?.block_on(async {
+        let clients = publish::clients(region.as_deref()).await?;
+        anyhow::Ok((clients.region.clone(), kiln_ami::digest_of(&clients, named).await?))
+    })?;
+    let digest = digest.ok_or_else(|| {
+        Failure::Usage(format!(
+            "'{named}' in {region} has no digest in a tag kiln:digest that this account sees: name what it was made from"
+        ))
+    })?;
+    if !Store::of(dir).image_dir(&digest).join("root.tar").is_file() {
+        let again = "'kiln bake' from the same commit makes it again, the same bytes";
+        return Err(Failure::Usage(format!("'{named}' is image {digest}, which is not here: {again}")).into());
+    }
+    Ok(digest)
 }
 
 /// Reads the app for a bake on an instance, and asks AWS for its base.
