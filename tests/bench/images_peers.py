@@ -129,7 +129,7 @@ class Mkosi(Subject):
         (tools / "bin").mkdir(parents=True)
         shutil.copy(self.kit.uv, tools / "uv")
         shutil.copy("/etc/ssl/certs/ca-certificates.crt", tools / "ca.crt")
-        shutil.copy(PEERS / "shell/compress.js", tools)
+        shutil.copy(PEERS / "shell/compress.cjs", tools)
         # What is on the PATH may be a script of a Python environment.
         node = pathlib.Path(subprocess.check_output(["node", "-p", "process.execPath"], text=True).strip())
         shutil.copy(node, tools / "bin/node")
