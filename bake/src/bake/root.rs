@@ -108,18 +108,21 @@ impl Bake<'_> {
         self.steps.run("clean", |_| Ok((clean::root(overlay.merged())?, Outcome::Built, String::new())))?;
         let (from, into) = std::io::pipe().context("failed to make a pipe")?;
         let bytes = tree::size(&base.tar(), &upper)?;
-        let packed = || {
+        let packed = move || {
+            // When something fails, the last of these goes first: what is removed is mounted no more.
+            let (layer, overlay) = (layer, overlay);
             let tree = self.pack(base, &upper, &dir.join(ARCHIVE), into)?;
-            self.steps.run("assert", |_| {
+            let root = self.steps.run("assert", |_| {
                 let (files, software) = self.assert(base, &upper, overlay.merged())?;
                 let root = Root { tree, software };
                 root.note(dir, self.log)?;
                 Ok((root, Outcome::Built, format!("{files} files, no findings")))
-            })
+            })?;
+            overlay.unmount()?;
+            drop(layer);
+            Ok(root)
         };
-        let both = bench.interrupt.both(packed, || disk(Content::Stream { from, bytes }))?;
-        overlay.unmount()?;
-        Ok(both)
+        bench.interrupt.both(packed, || disk(Content::Stream { from, bytes }))
     }
 
     fn pack(&self, base: &Base, upper: &Path, out: &Path, reader: PipeWriter) -> anyhow::Result<TreeReport> {
