@@ -70,10 +70,10 @@ pub fn confined(program: &'static str, scratch: Option<(&Path, u64)>) -> Result<
     let mut command = bound("sh")?;
     // The second unshare has a /proc for who reads it by the ids of in there, as bubblewrap does.
     command.args(["-c", BEGIN, WHILE_PARENT_LIVES, "unshare", "--mount", "--mount-proc", "--"]);
-    let spare =
-        || std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)).unwrap_or(0);
-    let room = scratch.map(|(dir, needed)| (dir, needed, spare() / 2));
-    if let Some((dir, _, room)) = room.filter(|(_, needed, room)| room >= needed) {
+    if let Some((dir, needed)) = scratch
+        && let room = spare() / 2
+        && room >= needed
+    {
         // Without the right to mount it stays on the disk.
         command.args([
             "sh",
@@ -86,7 +86,12 @@ pub fn confined(program: &'static str, scratch: Option<(&Path, u64)>) -> Result<
     Ok(command)
 }
 
-/// Bytes of memory that can be had without swapping, of `/proc/meminfo`.
+/// Bytes of memory that can be had without swapping; none where nobody tells.
+fn spare() -> u64 {
+    std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text)).unwrap_or(0)
+}
+
+/// The same, of the text of `/proc/meminfo`.
 fn available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
