@@ -14,31 +14,31 @@ const BOOT: Duration = Duration::from_mins(7);
 /// An emulated machine answers the page's own requests in seconds.
 const PAGE: Duration = Duration::from_mins(1);
 
-/// Tells the serial console who the instance is.
+/// Where an instance serves what it has told: a getty that starts on the serial console discards what is on its way there.
+const TOLD: &str = "/told.txt";
+
+/// Tells who the instance is, and what comes after it.
 const WHO: &str = r#"#!/bin/sh
+exec >/srv/starter/current/web/told.txt 2>&1
 systemctl start kiln-hostkeys.service
-{
-    echo "who machine $(cat /etc/machine-id)"
-    for key in /etc/ssh/ssh_host_*_key.pub; do echo "who $(ssh-keygen -lf "$key" | cut -d' ' -f2)"; done
-} >/run/who 2>&1
-cat /run/who >/dev/ttyS0
+echo "machine $(cat /etc/machine-id)"
+for key in /etc/ssh/ssh_host_*_key.pub; do echo "key $(ssh-keygen -lf "$key" | cut -d' ' -f2)"; done
 "#;
 
 /// What the instances of this program that were booted from one image have told of themselves.
 static BOOTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Fails for an identity that another instance has, too.
-fn is_somebody_else(console: &str) {
-    // A line may begin with the prompt for a login.
-    let told = || console.lines().filter_map(|line| Some(line.split_once("who ")?.1));
-    let keys = told().filter(|line| line.starts_with("SHA256:")).count();
-    let machine = told().find_map(|line| line.strip_prefix("machine "));
-    assert!(keys > 0 && machine.is_some_and(|id| id.len() == 32), "{console}");
+fn is_somebody_else(told: &str) {
+    let keys: Vec<_> = told.lines().filter(|line| line.starts_with("key SHA256:")).collect();
+    let machine =
+        told.lines().find(|line| line.starts_with("machine ") && line.len() == "machine ".len() + 32);
+    assert!(!keys.is_empty() && machine.is_some(), "{told}");
     let mut booted = BOOTED.lock().expect("no test panics with it");
-    for line in told() {
+    for line in keys.into_iter().chain(machine) {
         assert!(!booted.iter().any(|other| other == line), "two instances of one image have {line}");
+        booted.push(line.to_owned());
     }
-    booted.extend(told().map(str::to_owned));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn by_bios_to_a_page_that_shows_data_from_the_api() {
     // Ready by the agent's word: user data was asked for over IMDSv2, nginx and gunicorn answer.
     guest.wait_for("/healthz", BOOT);
     let hello = guest.wait_for("/api/hello", BOOT);
-    is_somebody_else(&guest.console());
+    is_somebody_else(&guest.wait_for(TOLD, BOOT).body);
 
     let browser = Browser::start(&guest.url()).expect("the browser starts");
     browser.open("/").expect("the page loads");
@@ -76,25 +76,22 @@ fn by_bios_to_a_page_that_shows_data_from_the_api() {
     browser.text_with(greeting, PAGE).expect("the page shows what the API said");
 }
 
-/// Tells the serial console what is in effect of every item of hardening, and how large the root is.
+/// Tells what is in effect of every item of hardening, and how large the root is.
 const ASKED: &str = r#"
-{
-    mkdir -p /run/sshd
-    sshd -T | sed 's/^/ssh /'
-    sysctl kernel.kptr_restrict kernel.dmesg_restrict kernel.yama.ptrace_scope kernel.unprivileged_bpf_disabled \
-        kernel.unprivileged_userns_clone kernel.kexec_load_disabled | sed 's/^/kernel /'
-    sysctl net.ipv4.conf.all.accept_redirects net.ipv4.conf.default.accept_source_route \
-        net.ipv6.conf.all.accept_redirects net.ipv4.conf.all.rp_filter | sed 's/^/network /'
-    modprobe --show-depends sctp | sed 's/^/modules /'
-    findmnt -rno TARGET,FSTYPE,VFS-OPTIONS /tmp | sed 's/^/mounts /'
-    findmnt -rno TARGET,FSTYPE,VFS-OPTIONS /dev/shm | sed 's/^/mounts /'
-    echo "coredumps $(cat /proc/sys/kernel/core_pattern) $(sed -n 's/^Max core file size *//p' /proc/self/limits)"
-    echo "upgrades $(systemctl is-enabled apt-daily.timer) $(systemctl is-enabled apt-daily-upgrade.timer)"
-    echo "time $(chronyc -n sources | tail -n 1)"
-    echo "audit $(journalctl --quiet --boot _TRANSPORT=audit | wc -l)"
-    echo "root $(df --output=size --block-size=1M / | tail -n 1)"
-} >/run/facts 2>&1
-cat /run/facts >/dev/ttyS0
+mkdir -p /run/sshd
+sshd -T | sed 's/^/ssh /'
+sysctl kernel.kptr_restrict kernel.dmesg_restrict kernel.yama.ptrace_scope kernel.unprivileged_bpf_disabled \
+    kernel.unprivileged_userns_clone kernel.kexec_load_disabled | sed 's/^/kernel /'
+sysctl net.ipv4.conf.all.accept_redirects net.ipv4.conf.default.accept_source_route \
+    net.ipv6.conf.all.accept_redirects net.ipv4.conf.all.rp_filter | sed 's/^/network /'
+modprobe --show-depends sctp | sed 's/^/modules /'
+findmnt -rno TARGET,FSTYPE,VFS-OPTIONS /tmp | sed 's/^/mounts /'
+findmnt -rno TARGET,FSTYPE,VFS-OPTIONS /dev/shm | sed 's/^/mounts /'
+echo "coredumps $(cat /proc/sys/kernel/core_pattern) $(sed -n 's/^Max core file size *//p' /proc/self/limits)"
+echo "upgrades $(systemctl is-enabled apt-daily.timer) $(systemctl is-enabled apt-daily-upgrade.timer)"
+echo "time $(chronyc -n sources | tail -n 1)"
+echo "audit $(journalctl --quiet --boot _TRANSPORT=audit | wc -l)"
+echo "root $(df --output=size --block-size=1M / | tail -n 1)"
 "#;
 
 /// What the items of hardening have to answer; of `audit`, any number of records but none.
@@ -147,19 +144,20 @@ fn by_uefi_to_a_served_page_with_all_of_the_hardening_in_effect() {
     assert!(page.body.contains("<div id=\"root\">"), "{}", page.body);
     let console = guest.console();
     assert!(!console.contains("Kernel panic") && !console.contains("Failed to start"), "{console}");
-    is_somebody_else(&console);
+    let told = guest.wait_for(TOLD, BOOT).body;
+    is_somebody_else(&told);
     let items = baked.receipt["hardening"].as_array().expect("the receipt lists what is on");
     assert_eq!(items.len(), FACTS.len(), "{items:?}");
     for (item, facts) in FACTS {
-        let told: Vec<_> =
-            console.lines().filter_map(|line| line.strip_prefix(item)?.strip_prefix(' ')).collect();
+        let said: Vec<_> =
+            told.lines().filter_map(|line| line.strip_prefix(item)?.strip_prefix(' ')).collect();
         for fact in facts {
-            assert!(told.iter().any(|line| line.contains(fact)), "{item}: {fact} is not in {told:#?}");
+            assert!(said.iter().any(|line| line.contains(fact)), "{item}: {fact} is not in {said:#?}");
         }
     }
-    let root = console.lines().find_map(|line| line.strip_prefix("root ")?.trim().parse::<u32>().ok());
+    let root = told.lines().find_map(|line| line.strip_prefix("root ")?.trim().parse::<u32>().ok());
     assert!(root.is_some_and(|mib| mib > 3500), "the root has not grown to its volume: {root:?} MiB");
-    let records = console.lines().find_map(|line| line.strip_prefix("audit ")?.trim().parse::<u32>().ok());
+    let records = told.lines().find_map(|line| line.strip_prefix("audit ")?.trim().parse::<u32>().ok());
     assert!(records.is_some_and(|records| records > 0), "{records:?} audit records");
 }
 
